@@ -1,0 +1,222 @@
+"""Normalisation of one window of pixels (numpy only): z-score, and the level that the z-score throws away.
+
+The z-score is taken per band over the valid pixels with the population standard deviation; a constant band divides by
+1, and invalid pixels become 0. It makes any positive gain and any offset per band irrelevant. Method: dynamic z-score
+of OmniCloudMask, Wright et al. (2025), Remote Sensing of Environment, doi:10.1016/j.rse.2025.114694.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["BandStatistics", "combine_moments", "level_vector", "moments", "statistics", "zscore"]
+
+_ROWS = 64
+"""Rows summed at a time: small enough for the cache."""
+
+_FLOOR = 1e-4
+"""Smallest reflectance whose logarithm is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class BandStatistics:
+    """Mean and population standard deviation of each band over the valid pixels of a window."""
+
+    count: int
+    """Number of valid pixels."""
+    mean: npt.NDArray[np.float64]
+    """(band,) mean, in the units of the input."""
+    std: npt.NDArray[np.float64]
+    """(band,) population standard deviation, in the units of the input; 0 for a constant band."""
+
+
+def moments(bands: npt.NDArray[np.generic], valid: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.float64]:
+    """Sum up what mean and standard deviation need.
+
+    Sums are taken around a pivot (the first valid pixel), so that a constant band has a spread of exactly 0. The
+    order of the additions depends on the window alone, never on chunks or threads.
+
+    Parameters
+    ----------
+    bands
+        (band, y, x), any real dtype.
+    valid
+        (y, x) bool; None where all pixels are valid.
+
+    Returns
+    -------
+    numpy.ndarray
+        (band, 4) float64: count, pivot, sum and sum of squares of the differences from the pivot.
+
+    Examples
+    --------
+    >>> moments(np.array([[[1.0, 3.0]]]), None).tolist()
+    [[2.0, 1.0, 2.0, 4.0]]
+    """
+    result = np.zeros((bands.shape[0], 4))
+    for index, band in enumerate(bands):
+        result[index] = _band_moments(band, valid)
+    return result
+
+
+def _band_moments(band: npt.NDArray[np.generic], valid: npt.NDArray[np.bool_] | None) -> tuple[float, float, float, float]:
+    count, total, squares = 0, 0.0, 0.0
+    pivot: float | None = None
+    for row in range(0, band.shape[0], _ROWS):
+        rows = band[row : row + _ROWS]
+        values = rows.astype(np.float64) if valid is None else rows[valid[row : row + _ROWS]].astype(np.float64)
+        if values.size == 0:
+            continue
+        if pivot is None:
+            pivot = float(values.flat[0])
+        values -= pivot
+        count += values.size
+        total += float(values.sum())
+        with np.errstate(over="ignore"):
+            np.multiply(values, values, out=values)
+        squares += float(values.sum())
+    return float(count), pivot or 0.0, total, squares
+
+
+def combine_moments(parts: npt.NDArray[np.float64]) -> BandStatistics:
+    """Turn the moments of one or many windows into statistics, in the order given.
+
+    Parameters
+    ----------
+    parts
+        (window, band, 4) moments; windows without a valid pixel count for nothing.
+
+    Returns
+    -------
+    BandStatistics
+
+    Notes
+    -----
+    Parallel variance: Chan, Golub, LeVeque (1983), The American Statistician 37(3).
+
+    Examples
+    --------
+    >>> combine_moments(moments(np.array([[[1.0, 3.0]]]), None)[None]).std.tolist()
+    [1.0]
+    """
+    count = parts[..., 0]
+    safe = np.maximum(count, 1.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        means = parts[..., 1] + parts[..., 2] / safe
+        within = np.maximum(parts[..., 3] - parts[..., 2] ** 2 / safe, 0.0)
+        total = count.sum(axis=0)
+        mean = (means * count).sum(axis=0) / np.maximum(total, 1.0) if len(parts) > 1 else means[0]
+        between = count * (means - mean) ** 2
+        variance = (within + between).sum(axis=0) / np.maximum(total, 1.0)
+    return BandStatistics(count=int(total[0]), mean=mean, std=np.sqrt(variance))
+
+
+def statistics(bands: npt.NDArray[np.generic], valid: npt.NDArray[np.bool_] | None) -> BandStatistics:
+    """Mean and population standard deviation of each band over the valid pixels.
+
+    Parameters
+    ----------
+    bands
+        (band, y, x), any real dtype.
+    valid
+        (y, x) bool; None where all pixels are valid.
+
+    Returns
+    -------
+    BandStatistics
+
+    Examples
+    --------
+    >>> statistics(np.array([[[1.0, 3.0]]]), None).mean.tolist()
+    [2.0]
+    """
+    return combine_moments(moments(bands, valid)[None])
+
+
+def zscore(
+    bands: npt.NDArray[np.generic],
+    valid: npt.NDArray[np.bool_] | None,
+    stats: BandStatistics,
+) -> npt.NDArray[np.float32]:
+    """Subtract the mean and divide by the spread; invalid pixels become 0.
+
+    Parameters
+    ----------
+    bands
+        (band, y, x), any real dtype.
+    valid
+        (y, x) bool; None where all pixels are valid.
+    stats
+        Statistics of the window, tile or scene.
+
+    Returns
+    -------
+    numpy.ndarray
+        (band, y, x) float32.
+
+    Examples
+    --------
+    >>> x = np.array([[[1.0, 3.0]]])
+    >>> zscore(x, None, statistics(x, None)).tolist()
+    [[[-1.0, 1.0]]]
+    """
+    result = np.empty(bands.shape, np.float32)
+    # A float64 mean keeps a large offset from eating the digits; the difference then fits float32.
+    for index, band in enumerate(bands):
+        spread = stats.std[index] if stats.std[index] > 0 else 1.0
+        with np.errstate(invalid="ignore", over="ignore"):
+            np.subtract(band, stats.mean[index], out=result[index], dtype=np.float64, casting="unsafe")
+            result[index] /= np.float32(spread)
+    if valid is not None:
+        result[:, ~valid] = 0.0
+    return result
+
+
+def level_vector(
+    stats: BandStatistics,
+    *,
+    scale: tuple[float, ...] | None,
+    offset: tuple[float, ...] | None,
+) -> npt.NDArray[np.float32]:
+    """Level of reflectance of a window: a flag "known", then log mean and log spread of each band.
+
+    Parameters
+    ----------
+    stats
+        Statistics of the window, in the units of the input.
+    scale, offset
+        Per band, reflectance = value * scale + offset; None where the scale is unknown. A band with scale 0 was given up: its
+        two values are 0.
+
+    Returns
+    -------
+    numpy.ndarray
+        (1 + 2 * bands,) float32; all zeros where the scale is unknown or no pixel is valid.
+
+    Examples
+    --------
+    >>> x = np.full((1, 2, 2), 1000, np.uint16)
+    >>> level_vector(statistics(x, None), scale=(1e-4,), offset=(0.0,)).round(2).tolist()
+    [1.0, -0.2, -4.81]
+    """
+    bands = len(stats.mean)
+    vector = np.zeros(1 + 2 * bands, np.float32)
+    if scale is None or offset is None or stats.count == 0:
+        return vector
+    gains = np.asarray(scale)
+    logs = np.stack(
+        [
+            np.log(np.maximum(stats.mean * gains + np.asarray(offset), _FLOOR)),
+            np.log(np.maximum(stats.std * gains, _FLOOR)),
+        ],
+        axis=1,
+    )
+    # Centred near the usual reflectance of land (exp(-2) = 0.14), so that the network sees values around 0.
+    logs = (logs + 2.0) / 1.5
+    logs[gains == 0] = 0.0
+    vector[0] = 1.0
+    vector[1:] = logs.ravel()
+    return vector
