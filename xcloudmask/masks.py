@@ -1,0 +1,265 @@
+"""Masks at work: apply them to a cube, dilate them, change their style, count clear pixels. All of it is lazy."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+import xarray as xr
+
+from xcloudmask._mask_checks import NOT_CLEAR, check_alignment, check_px, codes_of, style_of
+from xcloudmask._overlap import map_with_halo
+from xcloudmask.classes import (
+    NODATA,
+    CloudClass,
+    OutputStyle,
+    Style,
+    get_style,
+    mask_attrs,
+    style_lookup,
+)
+from xcloudmask.errors import ArgumentError, InputError, NotACubeError
+from xcloudmask.grid import spatial_dims
+from xcloudmask.morphology import dilate_codes, flag_codes
+
+__all__ = ["NOT_CLEAR", "apply", "clear_fraction", "dilate", "style_of", "to_style"]
+
+PROVENANCE = ("model", "model_sha256", "xcloudmask_version", "normalize")
+"""Attributes of a mask that say how it was made."""
+
+Cube = TypeVar("Cube", xr.DataArray, xr.Dataset)
+
+
+def apply(
+    cube: Cube,
+    mask: xr.DataArray,
+    *,
+    classes: Sequence[str] | str = NOT_CLEAR,
+    dilate_px: int = 0,
+    keep_nodata: bool = False,
+) -> Cube:
+    """Return the cube without its cloudy pixels.
+
+    Removed pixels become NaN in floating point data and the declared nodata value in integer data. Integers without a
+    declared nodata value are promoted to floating point, as ``xarray.where`` does. Pixels are matched by position:
+    the mask must have the shape of the cube, and coordinates that agree to within a pixel.
+
+    Parameters
+    ----------
+    cube
+        (..., y, x) DataArray, or a Dataset of them; variables without both spatial dims are left alone.
+    mask
+        (time, y, x) or (y, x) uint8 mask of any output style.
+    classes
+        What to remove: class names such as ``"thick_cloud"``, or the mask's own flag meanings.
+    dilate_px
+        Remove pixels up to this far from a flagged one as well.
+    keep_nodata
+        True leaves pixels as they are where the mask has no data; False removes them too.
+
+    Returns
+    -------
+    DataArray or Dataset
+        Same type, dims, coordinates and attributes; lazy where the cube or the mask is.
+
+    Raises
+    ------
+    NotACubeError
+        `mask` is no mask, or `cube` is one or has no spatial dims.
+    InputError
+        Mask and cube do not lie on the same grid or times.
+    ArgumentError
+        A class is unknown, or the style of the mask cannot tell it from others.
+
+    Examples
+    --------
+    >>> cube = xr.DataArray(np.array([[5, 6, 7]], np.uint16), dims=("y", "x"), attrs={"nodata": 0})
+    >>> mask = xr.DataArray(np.array([[0, 1, 255]], np.uint8), dims=("y", "x"), attrs=mask_attrs(get_style("4-class")))
+    >>> apply(cube, mask).values.tolist()
+    [[5, 0, 0]]
+    """
+    codes = codes_of(style_of(mask), classes)
+    check_px(dilate_px, "dilate_px")
+    if not isinstance(cube, xr.DataArray | xr.Dataset):
+        raise NotACubeError(f"The cube is a {type(cube).__name__}. Expected an xarray DataArray or Dataset.")
+    check_alignment(cube, mask)
+    task = partial(flag_codes, flagged=codes, radius_px=int(dilate_px), flag_nodata=not keep_nodata)
+    flags = _map_codes(mask, task, depth_px=int(dilate_px), dtype=bool)
+    if isinstance(cube, xr.DataArray):
+        return _remove(cube, flags)
+    image_vars = [name for name, var in cube.data_vars.items() if set(spatial_dims(mask)) <= set(var.dims)]
+    # Variables carry no coordinates: assigning them aligns nothing and keeps the cube's own coordinate objects.
+    return cube.assign({name: _remove(cube[name], flags).variable for name in image_vars})
+
+
+def dilate(mask: xr.DataArray, *, px: int, classes: Sequence[str] | str = NOT_CLEAR) -> xr.DataArray:
+    """Let classes grow into the clear pixels around them.
+
+    Parameters
+    ----------
+    mask
+        (..., y, x) uint8 mask.
+    px
+        Radius of the disc, in pixels.
+    classes
+        The classes that grow. Where two meet, the one named first wins.
+
+    Returns
+    -------
+    DataArray
+        A mask of the same style; nodata and classes other than clear are unchanged.
+
+    Raises
+    ------
+    NotACubeError
+        `mask` is no mask.
+    ArgumentError
+        `px` is negative, or a class is unknown.
+
+    Examples
+    --------
+    >>> mask = xr.DataArray(np.array([[0, 1, 0, 0]], np.uint8), dims=("y", "x"), attrs=mask_attrs(get_style("4-class")))
+    >>> dilate(mask, px=1).values.tolist()
+    [[1, 1, 1, 0]]
+    """
+    codes = codes_of(style_of(mask), classes)
+    check_px(px, "px")
+    task = partial(dilate_codes, grown=codes, radius_px=int(px))
+    return _like(mask, _map_codes(mask, task, depth_px=int(px), dtype=np.uint8), dict(mask.attrs))
+
+
+def to_style(mask: xr.DataArray, style: OutputStyle) -> xr.DataArray:
+    """Return a 4-class mask in another output style.
+
+    Parameters
+    ----------
+    mask
+        (..., y, x) uint8 4-class mask.
+    style
+        ``"4-class"``, ``"cloud-noncloud"`` or ``"valid-invalid"``.
+
+    Returns
+    -------
+    DataArray
+        (..., y, x) uint8, with the attributes of the new style.
+
+    Raises
+    ------
+    ArgumentError
+        No such style.
+    InputError
+        The mask has fewer classes than the style asks for.
+
+    Examples
+    --------
+    >>> mask = xr.DataArray(np.array([[0, 1, 3]], np.uint8), dims=("y", "x"), attrs=mask_attrs(get_style("4-class")))
+    >>> to_style(mask, "valid-invalid").values.tolist()
+    [[0, 1, 1]]
+    """
+    current, wanted = style_of(mask), get_style(style)
+    if current.name == wanted.name:
+        return mask
+    if current.name != "4-class":
+        raise InputError(
+            f"A {current.name!r} mask cannot become {style!r}: it has lost the classes. Start from the 4-class mask."
+        )
+    provenance = {key: mask.attrs[key] for key in PROVENANCE if key in mask.attrs}
+    recoded = _map_codes(mask, partial(_look_up, style=wanted), depth_px=0, dtype=np.uint8)
+    return _like(mask, recoded, mask_attrs(wanted) | provenance)
+
+
+def clear_fraction(mask: xr.DataArray, *, dim: Hashable | Iterable[Hashable] | None = None) -> xr.DataArray:
+    """Return the share of clear pixels among those that have data.
+
+    Clear is code 0: clear land and water in a 4-class mask, all but cloud (so shadow too) in a "cloud-noncloud" mask.
+
+    Parameters
+    ----------
+    mask
+        (..., y, x) uint8 mask.
+    dim
+        The dims to count over; None is the two spatial dims.
+
+    Returns
+    -------
+    DataArray
+        float64 in 0..1 over the other dims; NaN where no pixel has data. Lazy where the mask is.
+
+    Raises
+    ------
+    NotACubeError
+        `mask` is no mask.
+    ArgumentError
+        The mask has no such dim.
+
+    Examples
+    --------
+    >>> codes = np.array([[0, 0, 0, 1, 255]], np.uint8)
+    >>> mask = xr.DataArray(codes, dims=("y", "x"), attrs=mask_attrs(get_style("4-class")))
+    >>> float(clear_fraction(mask))
+    0.75
+    """
+    style_of(mask)
+    dims = _count_dims(mask, dim)
+    valid = (mask != NODATA).sum(dims, keep_attrs=False)
+    clear = (mask == int(CloudClass.CLEAR)).sum(dims, keep_attrs=False)
+    fraction = clear / valid.where(valid > 0)
+    return fraction.rename("clear_fraction").drop_attrs(deep=False).assign_attrs(long_name="clear fraction", units="1")
+
+
+def _look_up(block: Any, *, style: Style) -> Any:
+    return style_lookup(style)[block]
+
+
+def _count_dims(mask: xr.DataArray, dim: Hashable | Iterable[Hashable] | None) -> list[Hashable]:
+    if dim is None:
+        return list(spatial_dims(mask))
+    dims: list[Hashable] = [dim] if isinstance(dim, str) or not isinstance(dim, Iterable) else list(dim)
+    unknown = [name for name in dims if name not in mask.dims]
+    if unknown:
+        raise ArgumentError(
+            f"The mask has no dimension {unknown[0]!r}. Its dimensions: {', '.join(map(str, mask.dims))}."
+        )
+    return dims
+
+
+def _map_codes(mask: xr.DataArray, task: Any, *, depth_px: int, dtype: Any) -> xr.Variable:
+    """Map a function of (..., y, x) blocks over a mask, whatever the order of its dims."""
+    y, x = spatial_dims(mask)
+    ordered = mask.variable.transpose(..., y, x)
+    if mask.chunks is None:
+        data = task(ordered.values)
+    else:
+        data = map_with_halo(ordered.data, task, depth_px=depth_px, dtype=dtype)
+    return xr.Variable(ordered.dims, data).transpose(*mask.dims)
+
+
+def _like(template: xr.DataArray, variable: xr.Variable, attrs: dict[str, Any]) -> xr.DataArray:
+    """Return new data with the template's own coordinate objects, and of its encoding what ties it to its CRS."""
+    result = xr.DataArray(xr.Variable(variable.dims, variable.data, attrs), coords=template.coords, name=template.name)
+    result.encoding = {key: template.encoding[key] for key in ("grid_mapping",) if key in template.encoding}
+    return result
+
+
+def _remove(array: xr.DataArray, flags: xr.Variable) -> xr.DataArray:
+    """Replace the flagged pixels by nodata or NaN."""
+    kept = ~flags
+    variable = array.variable.astype(np.float32, keep_attrs=True) if array.dtype == bool else array.variable
+    nodata = _declared_nodata(array)
+    untyped: Any = variable
+    masked: xr.Variable = untyped.where(kept) if nodata is None else untyped.where(kept, nodata)
+    return _like(array, masked.transpose(*array.dims), dict(array.attrs))
+
+
+def _declared_nodata(array: xr.DataArray) -> Any:
+    """Return the nodata value of an integer array in its own type, or None."""
+    if array.dtype.kind not in "iu":
+        return None
+    info = np.iinfo(array.dtype)
+    for key in ("nodata", "_FillValue", "missing_value"):
+        value = array.attrs.get(key, array.encoding.get(key))
+        if isinstance(value, int | float | np.number) and info.min <= value <= info.max and float(value).is_integer():
+            return array.dtype.type(value)
+    return None
