@@ -1,0 +1,375 @@
+"""Find the bands that a model wants in a cube, in the shape that any loader gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from xcloudmask._bandnames import BandNames, Found, describe, find_by_name, match_roles
+from xcloudmask._sensor import Sensor
+from xcloudmask.errors import ArgumentError, ArgumentTypeError, BandNotFoundError, InputError, NotACubeError
+from xcloudmask.grid import spatial_dims, time_dim
+from xcloudmask.sensors import get_sensor
+
+__all__ = ["BandChoice", "BandSelection", "select_bands"]
+
+BandChoice = Mapping[str, str | int | None] | Sequence[str | int | None]
+"""What ``bands=`` takes: role -> name, position or None; or names in the order of the roles."""
+
+_BAND_DIMS = ("band", "bands", "channel", "channels", "wavelength", "variable")
+_GIVEN_UP = "given up: zeros"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BandSelection:
+    """The bands of a cube that play the roles of a model."""
+
+    roles: tuple[str, ...]
+    """The model's bands, in order."""
+    names: tuple[str | None, ...]
+    """What was chosen in the cube; None = given up, fed as zeros."""
+    arrays: tuple[xr.DataArray | None, ...]
+    """One per role, without band dimension, dimensions in the order of the cube; None = given up."""
+    stack: xr.DataArray | None
+    """Where the cube is one array: its chosen bands in the order of the roles (those given up left out), with the band
+    dimension kept, so that the graph stacks nothing. None for a Dataset of variables."""
+    band_dim: str | None
+    """The band dimension of `stack`."""
+    how: tuple[str, ...]
+    """Per role, how it was found."""
+    positions: tuple[int | None, ...] = ()
+    """Per role, its position along the band dimension of the cube (or among its variables); None = given up."""
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        pairs = (f"{role}={name or 'zeros'}" for role, name in zip(self.roles, self.names, strict=True))
+        return f"<BandSelection {', '.join(pairs)}>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Source:
+    """A cube as a list of bands, whatever its shape."""
+
+    names: BandNames
+    array: xr.DataArray | None
+    """The cube, where it is one array with a band dimension."""
+    band_dim: str | None
+    variables: tuple[xr.DataArray, ...] = ()
+    """The bands, where they are separate arrays."""
+
+    def band(self, position: int) -> xr.DataArray:
+        if self.array is None:
+            return self.variables[position]
+        return self.array.isel({self.band_dim: position}, drop=True)
+
+    @property
+    def count(self) -> int:
+        return len(self.variables) if self.array is None else self.array.sizes[self.band_dim]
+
+
+def select_bands(
+    cube: xr.DataArray | xr.Dataset,
+    *,
+    roles: Sequence[str],
+    optional: Sequence[str] = (),
+    bands: BandChoice | None = None,
+    sensor: str | Sensor | None = None,
+) -> BandSelection:
+    """Find the bands that play the roles of a model; nothing is computed and nothing is guessed.
+
+    In this order: ``bands=``; the table of ``sensor=``; the role's own name (red, nir, and nir08 where there is no
+    nir) among variable names, band coordinate, ``common_name`` and ``long_name``; names such as B04, where the sensors
+    that have all these names agree on what they mean.
+
+    Parameters
+    ----------
+    cube
+        A Dataset with a variable per band (odc-stac), a DataArray with a band dimension (stackstac, rioxarray), or a
+        Dataset with one such DataArray. Besides bands it has y, x and at most time; any real dtype.
+    roles
+        The model's bands, in order, such as ``("red", "green", "nir")``.
+    optional
+        Roles that may be given up.
+    bands
+        Role -> name in the cube, or role -> position along the band dimension (counted from 0), or role -> None,
+        which gives an optional role up. Or a list of these in the order of the roles.
+    sensor
+        A name of `xcloudmask.sensors.SENSORS`, or a `Sensor`.
+
+    Returns
+    -------
+    BandSelection
+
+    Raises
+    ------
+    BandNotFoundError
+        A band is missing, or several could play a role.
+    NotACubeError
+        A mask, no image, or dimensions other than time, band, y and x.
+    InputError
+        The chosen bands are on different grids.
+    ArgumentError, ArgumentTypeError
+        `bands` or `sensor` cannot be understood.
+
+    Examples
+    --------
+    >>> cube = xr.Dataset({name: (("y", "x"), np.ones((2, 2), "uint16")) for name in ("B03", "B04", "B08")})
+    >>> select_bands(cube, roles=("red", "nir"))
+    <BandSelection red=B04, nir=B08>
+    """
+    roles = tuple(roles)
+    table = None if sensor is None else get_sensor(sensor)
+    source = _open_cube(cube)
+    chosen = _explicit(source, roles, tuple(optional), bands)
+    chosen |= match_roles(source.names, tuple(role for role in roles if role not in chosen), table)
+    missing = [role for role in roles if role not in chosen]
+    if missing:
+        raise _missing(source, roles, missing, tuple(optional))
+    return _build(source, roles, chosen)
+
+
+def _build(source: _Source, roles: tuple[str, ...], chosen: dict[str, Found | None]) -> BandSelection:
+    found = [chosen[role] for role in roles]
+    arrays = tuple(None if band is None else source.band(band.position) for band in found)
+    names = tuple(None if band is None else source.names.title(band.position) for band in found)
+    _check_bands({str(name): array for name, array in zip(names, arrays, strict=True) if array is not None})
+    return BandSelection(
+        roles=roles,
+        names=names,
+        arrays=arrays,
+        stack=_stack(source, [band.position for band in found if band is not None]),
+        band_dim=source.band_dim,
+        how=tuple(_GIVEN_UP if band is None else band.how for band in found),
+        positions=tuple(None if band is None else band.position for band in found),
+    )
+
+
+def _stack(source: _Source, positions: list[int]) -> xr.DataArray | None:
+    if source.array is None or positions == list(range(source.count)):
+        return source.array
+    return source.array.isel({source.band_dim: positions})
+
+
+def _open_cube(cube: xr.DataArray | xr.Dataset) -> _Source:
+    if isinstance(cube, xr.DataArray):
+        return _open_array(cube)
+    if isinstance(cube, xr.Dataset):
+        return _open_dataset(cube)
+    raise NotACubeError(
+        f"The cube is a {type(cube).__name__}. Expected an xarray.DataArray or xarray.Dataset; wrap a numpy or dask "
+        "array in xr.DataArray(array, dims=('time', 'band', 'y', 'x'))."
+    )
+
+
+def _open_dataset(cube: xr.Dataset) -> _Source:
+    y, x = spatial_dims(cube)
+    images = {str(name): var for name, var in cube.data_vars.items() if var.ndim > 1 and _is_image(var)}
+    if not images:
+        shown = ", ".join(f"{name!r} {var.dims}" for name, var in cube.data_vars.items()) or "none"
+        raise NotACubeError(f"No variable of the Dataset has the dimensions {y!r} and {x!r}. Found: {shown}.")
+    if all(_is_mask(var) for var in images.values()):
+        raise _mask_error(next(iter(images)), next(iter(images.values())))
+    if len(images) == 1 and _band_dim(next(iter(images.values()))) is not None:
+        # xr.open_dataset of a GeoTIFF, and a DataArray reopened from Zarr, wrap the array in a Dataset.
+        return _open_array(next(iter(images.values())))
+    columns: list[tuple[str, tuple[str | None, ...]]] = [("variable name", tuple(images))]
+    for kind in ("common_name", "long_name"):
+        texts = tuple(_text(var.attrs.get(kind)) for var in images.values())
+        if any(texts):
+            columns.append((kind, texts))
+    names = BandNames(columns=tuple(columns), platforms=_platforms(cube))
+    return _Source(names=names, array=None, band_dim=None, variables=tuple(images.values()))
+
+
+def _is_image(var: xr.DataArray) -> bool:
+    try:
+        spatial_dims(var)
+    except NotACubeError:
+        return False
+    return True
+
+
+def _open_array(cube: xr.DataArray) -> _Source:
+    if _is_mask(cube):
+        raise _mask_error(str(cube.name), cube)
+    dim = _band_dim(cube)
+    if dim is None:
+        name = _text(cube.name) or _text(cube.attrs.get("long_name"))
+        names = BandNames(columns=(("name", (name,)),), platforms=_platforms(cube))
+        return _Source(names=names, array=None, band_dim=None, variables=(cube,))
+    _check_dtype(str(cube.name), cube)
+    names = BandNames(columns=_columns(cube, dim), platforms=_platforms(cube))
+    return _Source(names=names, array=cube, band_dim=dim)
+
+
+def _band_dim(cube: xr.DataArray) -> str | None:
+    """The dimension called band (or the like), else the one left over; other dimensions are an error."""
+    known = {*spatial_dims(cube), time_dim(cube)}
+    others = [str(dim) for dim in cube.dims if str(dim) not in known]
+    named = [dim for dim in others if dim.casefold() in _BAND_DIMS]
+    band = named[0] if named else (others[0] if len(others) == 1 else None)
+    left_over = [dim for dim in others if dim != band]
+    if left_over:
+        raise _left_over(cube, left_over)
+    return band
+
+
+def _left_over(cube: xr.DataArray, dims: list[str]) -> NotACubeError:
+    found = ", ".join(f"{dim!r} ({size})" for dim, size in cube.sizes.items())
+    fix = f".squeeze({dims!r})" if all(cube.sizes[dim] == 1 for dim in dims) else f".isel({dims[0]}=0)"
+    return NotACubeError(
+        f"Dimensions {', '.join(map(repr, dims))} are left over besides time, band, y and x. Found: {found}. "
+        f"Type: cube{fix}"
+    )
+
+
+def _columns(cube: xr.DataArray, dim: str) -> tuple[tuple[str, tuple[str | None, ...]], ...]:
+    """All lists of names along the band dimension."""
+    count = cube.sizes[dim]
+    columns: list[tuple[str, tuple[str | None, ...]]] = []
+    for name in (dim, "common_name", "eo:common_name"):
+        coord = cube.coords.get(name)
+        # A coordinate that came from Zarr can be a dask array: it is not computed.
+        if coord is not None and coord.dims == (dim,) and coord.chunks is None and coord.dtype.kind in "UOT":
+            kind = "band coordinate" if name == dim else f"common name (coordinate {name})"
+            columns.append((kind, tuple(_text(value) for value in coord.values.tolist())))
+    texts = cube.attrs.get("long_name")
+    texts = (texts,) if isinstance(texts, str) else texts
+    if isinstance(texts, list | tuple | np.ndarray) and len(texts) == count:
+        columns.append(("long_name", tuple(_text(value) for value in texts)))
+    return tuple(columns) or (("band coordinate", (None,) * count),)
+
+
+def _text(value: object) -> str | None:
+    return str(value) if isinstance(value, str) and value.strip() else None
+
+
+def _platforms(cube: xr.DataArray | xr.Dataset) -> frozenset[str]:
+    found: set[str] = set()
+    for name in ("platform", "constellation"):
+        coord = cube.coords.get(name)
+        values = [cube.attrs[name]] if name in cube.attrs else []
+        if coord is not None and coord.chunks is None:
+            values += np.ravel(coord.values).tolist()
+        found |= {value.casefold() for value in values if isinstance(value, str)}
+    return frozenset(found)
+
+
+def _explicit(
+    source: _Source, roles: tuple[str, ...], optional: tuple[str, ...], bands: BandChoice | None
+) -> dict[str, Found | None]:
+    chosen: dict[str, Found | None] = {}
+    for role, value in _as_mapping(bands, roles).items():
+        if role not in roles:
+            raise ArgumentError(
+                f"bands= has the role {role!r}. Expected the model's bands: {', '.join(map(repr, roles))}."
+            )
+        if value is None:
+            _check_optional(role, optional)
+            chosen[role] = None
+        elif isinstance(value, str):
+            chosen[role] = find_by_name(source.names, role, value)
+        else:
+            chosen[role] = _by_position(source, role, value)
+    return chosen
+
+
+def _as_mapping(bands: BandChoice | None, roles: tuple[str, ...]) -> Mapping[str, str | int | None]:
+    if bands is None:
+        return {}
+    if isinstance(bands, Mapping):
+        return bands
+    if isinstance(bands, str) or not isinstance(bands, Sequence):
+        raise ArgumentTypeError(
+            f"bands={bands!r} is a {type(bands).__name__}. Expected a dictionary such as "
+            f"bands={{{roles[0]!r}: '<name in the cube>'}}, or a list of {len(roles)} names."
+        )
+    if len(bands) != len(roles):
+        raise ArgumentError(
+            f"bands= has {len(bands)} entries. Expected {len(roles)}, in this order: {', '.join(map(repr, roles))}."
+        )
+    return dict(zip(roles, bands, strict=True))
+
+
+def _check_optional(role: str, optional: tuple[str, ...]) -> None:
+    if role not in optional:
+        allowed = ", ".join(map(repr, optional)) or "none"
+        raise ArgumentError(
+            f"bands={{{role!r}: None}}: the model cannot do without {role!r}. May be given up: {allowed}."
+        )
+
+
+def _by_position(source: _Source, role: str, value: object) -> Found:
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise ArgumentTypeError(
+            f"bands={{{role!r}: {value!r}}} is a {type(value).__name__}. Expected a name, a position along the band "
+            "dimension (counted from 0) or None."
+        )
+    if source.array is None:
+        raise ArgumentError(
+            f"bands={{{role!r}: {value}}}: the bands are separate variables, which have no position. Expected one of "
+            f"the names {describe(source.names)}."
+        )
+    if not 0 <= value < source.count:
+        raise ArgumentError(
+            f"bands={{{role!r}: {value}}}: the cube has {source.count} bands. Positions count from 0 "
+            f"to {source.count - 1}."
+        )
+    return Found(position=int(value), how="argument")
+
+
+def _missing(
+    source: _Source, roles: tuple[str, ...], missing: list[str], optional: tuple[str, ...]
+) -> BandNotFoundError:
+    what = "<name in the cube>" if source.array is None else "<name or position from 0>"
+    typed = ", ".join(f"{role!r}: '{what}'" for role in missing)
+    message = (
+        f"The model needs the bands {', '.join(roles)}; not found: {', '.join(missing)}. "
+        f"Found: {describe(source.names)}. Type bands={{{typed}}}, or sensor= if the names are those of a sensor."
+    )
+    given_up = ", ".join(f"{role!r}: None" for role in missing if role in optional)
+    if given_up:
+        message += f" bands={{{given_up}}} does without and feeds zeros."
+    return BandNotFoundError(message)
+
+
+def _is_mask(array: xr.DataArray) -> bool:
+    attrs = array.attrs
+    flags = "flag_values" in attrs or "flag_masks" in attrs or "flag_meanings" in attrs
+    return flags or "status_flag" in str(attrs.get("standard_name", "")) or array.dtype.kind == "b"
+
+
+def _mask_error(name: str, array: xr.DataArray) -> NotACubeError:
+    sign = "its dtype is bool" if array.dtype.kind == "b" else "its attributes describe flags"
+    return NotACubeError(
+        f"{name!r} is a mask: {sign}. Expected an image cube. Type image.cloudmask.predict(), where image holds the "
+        "satellite bands."
+    )
+
+
+def _check_dtype(name: str, array: xr.DataArray) -> None:
+    if array.dtype.kind not in "iuf":
+        raise NotACubeError(
+            f"{name!r} has dtype {array.dtype}. Expected integers or floats. Type cube.astype('float32') if its "
+            "values are numbers."
+        )
+
+
+def _check_bands(arrays: dict[str, xr.DataArray]) -> None:
+    for name, array in arrays.items():
+        if _is_mask(array):
+            raise _mask_error(name, array)
+        _check_dtype(name, array)
+        left_over = [str(dim) for dim in array.dims if str(dim) not in (*spatial_dims(array), time_dim(array))]
+        if left_over:
+            raise _left_over(array, left_over)
+    grids = {name: tuple(array.sizes.items()) for name, array in arrays.items()}
+    if len(set(grids.values())) > 1:
+        found = "; ".join(f"{name!r} {dict(sizes)}" for name, sizes in grids.items())
+        raise InputError(
+            f"The chosen bands are on different grids: {found}. Expected equal dimensions. Load them on one grid "
+            "(odc.stac.load(resolution=...)), or type band.rio.reproject_match(other)."
+        )
