@@ -34,6 +34,8 @@ class BandNames:
     """(kind of name, the name of each band or None); the first column is what users see."""
     platforms: frozenset[str] = frozenset()
     """STAC platforms and constellations that the cube declares, in lower case."""
+    unread: tuple[str, ...] = ()
+    """Coordinates that may hold names but are dask arrays, which are not computed."""
 
     def find(self, name: str, *, exact: bool = False) -> dict[int, str]:
         """Return position -> kind of name, for all bands of that name."""
@@ -244,23 +246,23 @@ def _how(
 
 def _ambiguous(names: BandNames, role: str, hits: dict[int, str]) -> BandNotFoundError:
     candidates = ", ".join(f"{names.title(position)!r} ({how})" for position, how in hits.items())
-    first = next(iter(hits))
-    same = len({names.title(position) for position in hits}) < len(hits)
-    choice = str(first) if same else repr(names.title(first))
+    titles = [names.title(position) for position in hits]
+    # Equal names can only be told apart by position.
+    choice = repr(titles[0]) if len(set(titles)) == len(titles) else str(next(iter(hits)))
+    fitting = [name for name, sensor in SENSORS.items() if all(sensor.find(title) for title in titles)]
     return BandNotFoundError(
         f"Several bands could be {role!r}: {candidates}. Type bands={{{role!r}: {choice}}} to choose one, or sensor= "
-        f"with one of: {', '.join(SENSORS)}."
+        f"with one of: {', '.join(fitting or SENSORS)}."
     )
 
 
 def _ask_for_sensor(names: BandNames, roles: tuple[str, ...], answers: dict[str, dict[str, int]]) -> BandNotFoundError:
-    lines = [
-        f"  sensor={sensor!r}: "
-        + ", ".join(f"{role}={names.title(answer[role]) if role in answer else 'missing'}" for role in roles)
-        for sensor, answer in answers.items()
-    ]
+    meanings: dict[str, list[str]] = {}
+    for sensor, answer in answers.items():
+        text = ", ".join(f"{role} = {names.title(answer[role]) if role in answer else 'missing'}" for role in roles)
+        meanings.setdefault(text, []).append(sensor)
+    lines = "\n".join(f"  {text} ({' or '.join(sensors)})" for text, sensors in meanings.items())
     return BandNotFoundError(
-        f"The band names do not tell which sensor they are from. Found: {describe(names)}. They mean:\n"
-        + "\n".join(lines)
-        + f"\nType sensor= with one of these, or bands={{{roles[0]!r}: '<name in the cube>', ...}}."
+        f"The band names do not tell which sensor they are from. Found: {describe(names)}. They could mean:\n{lines}\n"
+        f"Type sensor= with one of these, or bands={{{roles[0]!r}: '<name in the cube>', ...}}."
     )

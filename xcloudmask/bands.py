@@ -20,6 +20,7 @@ BandChoice = Mapping[str, str | int | None] | Sequence[str | int | None]
 """What ``bands=`` takes: role -> name, position or None; or names in the order of the roles."""
 
 _BAND_DIMS = ("band", "bands", "channel", "channels", "wavelength", "variable")
+_NAME_COORDS = ("common_name", "eo:common_name")
 _GIVEN_UP = "given up: zeros"
 
 
@@ -201,7 +202,8 @@ def _open_array(cube: xr.DataArray) -> _Source:
         names = BandNames(columns=(("name", (name,)),), platforms=_platforms(cube))
         return _Source(names=names, array=None, band_dim=None, variables=(cube,))
     _check_dtype(str(cube.name), cube)
-    names = BandNames(columns=_columns(cube, dim), platforms=_platforms(cube))
+    unread = tuple(name for name in _NAME_COORDS if name in cube.coords and cube.coords[name].chunks is not None)
+    names = BandNames(columns=_columns(cube, dim), platforms=_platforms(cube), unread=unread)
     return _Source(names=names, array=cube, band_dim=dim)
 
 
@@ -230,9 +232,9 @@ def _columns(cube: xr.DataArray, dim: str) -> tuple[tuple[str, tuple[str | None,
     """All lists of names along the band dimension."""
     count = cube.sizes[dim]
     columns: list[tuple[str, tuple[str | None, ...]]] = []
-    for name in (dim, "common_name", "eo:common_name"):
+    for name in (dim, *_NAME_COORDS):
         coord = cube.coords.get(name)
-        # A coordinate that came from Zarr can be a dask array: it is not computed.
+        # A coordinate is a dask array after cube.chunk() and from Zarr: it is not computed.
         if coord is not None and coord.dims == (dim,) and coord.chunks is None and coord.dtype.kind in "UOT":
             kind = "band coordinate" if name == dim else f"common name (coordinate {name})"
             columns.append((kind, tuple(_text(value) for value in coord.values.tolist())))
@@ -324,12 +326,15 @@ def _by_position(source: _Source, role: str, value: object) -> Found:
 def _missing(
     source: _Source, roles: tuple[str, ...], missing: list[str], optional: tuple[str, ...]
 ) -> BandNotFoundError:
-    what = "<name in the cube>" if source.array is None else "<name or position from 0>"
-    typed = ", ".join(f"{role!r}: '{what}'" for role in missing)
+    named = any(text for _, column in source.names.columns for text in column)
+    what = "'<name in the cube>'" if named or source.array is None else "<position, counted from 0>"
+    typed = ", ".join(f"{role!r}: {what}" for role in missing)
     message = (
         f"The model needs the bands {', '.join(roles)}; not found: {', '.join(missing)}. "
         f"Found: {describe(source.names)}. Type bands={{{typed}}}, or sensor= if the names are those of a sensor."
     )
+    for name in source.names.unread:
+        message += f" The coordinate {name!r} is a dask array, which is not computed: type cube[{name!r}].load() first."
     given_up = ", ".join(f"{role!r}: None" for role in missing if role in optional)
     if given_up:
         message += f" bands={{{given_up}}} does without and feeds zeros."
