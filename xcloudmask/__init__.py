@@ -1,0 +1,42 @@
+"""Lazy cloud and cloud shadow masks for xarray cubes of satellite images.
+
+Importing the package registers the ``.cloudmask`` accessor on DataArray and Dataset. It loads no torch, rasterio or
+distributed: these come in when they are needed.
+"""
+
+from xcloudmask import errors
+from xcloudmask._accessor import CloudMaskAccessor
+from xcloudmask._version import __version__
+from xcloudmask.classes import NODATA, CloudClass
+from xcloudmask.errors import XCloudMaskError
+from xcloudmask.io.zarr import open_mask, to_zarr
+from xcloudmask.masks import apply, clear_fraction, dilate, to_style
+from xcloudmask.models.registry import list_models, register_model
+from xcloudmask.models.spec import ModelSpec
+from xcloudmask.plan import plan
+from xcloudmask.predict import predict, predict_proba
+from xcloudmask.report import Plan
+from xcloudmask.sensors import SENSORS
+
+__all__ = [
+    "NODATA",
+    "SENSORS",
+    "CloudClass",
+    "CloudMaskAccessor",
+    "ModelSpec",
+    "Plan",
+    "XCloudMaskError",
+    "__version__",
+    "apply",
+    "clear_fraction",
+    "dilate",
+    "errors",
+    "list_models",
+    "open_mask",
+    "plan",
+    "predict",
+    "predict_proba",
+    "register_model",
+    "to_style",
+    "to_zarr",
+]

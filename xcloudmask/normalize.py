@@ -62,7 +62,9 @@ def moments(bands: npt.NDArray[np.generic], valid: npt.NDArray[np.bool_] | None)
     return result
 
 
-def _band_moments(band: npt.NDArray[np.generic], valid: npt.NDArray[np.bool_] | None) -> tuple[float, float, float, float]:
+def _band_moments(
+    band: npt.NDArray[np.generic], valid: npt.NDArray[np.bool_] | None
+) -> tuple[float, float, float, float]:
     count, total, squares = 0, 0.0, 0.0
     pivot: float | None = None
     for row in range(0, band.shape[0], _ROWS):
@@ -140,6 +142,8 @@ def zscore(
     bands: npt.NDArray[np.generic],
     valid: npt.NDArray[np.bool_] | None,
     stats: BandStatistics,
+    *,
+    out: npt.NDArray[np.float32] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Subtract the mean and divide by the spread; invalid pixels become 0.
 
@@ -151,6 +155,8 @@ def zscore(
         (y, x) bool; None where all pixels are valid.
     stats
         Statistics of the window, tile or scene.
+    out
+        (band, y, x) float32 to write into; None makes one.
 
     Returns
     -------
@@ -163,13 +169,14 @@ def zscore(
     >>> zscore(x, None, statistics(x, None)).tolist()
     [[[-1.0, 1.0]]]
     """
-    result = np.empty(bands.shape, np.float32)
-    # A float64 mean keeps a large offset from eating the digits; the difference then fits float32.
+    result = np.empty(bands.shape, np.float32) if out is None else out
+    # A float64 mean keeps a large offset from eating the digits of floats; integers of 16 bits are exact in float32.
+    dtype = np.float32 if bands.dtype.kind in "iu" and bands.dtype.itemsize <= 2 else np.float64
     for index, band in enumerate(bands):
         spread = stats.std[index] if stats.std[index] > 0 else 1.0
         with np.errstate(invalid="ignore", over="ignore"):
-            np.subtract(band, stats.mean[index], out=result[index], dtype=np.float64, casting="unsafe")
-            result[index] /= np.float32(spread)
+            np.subtract(band, dtype(stats.mean[index]), out=result[index], dtype=dtype, casting="unsafe")
+            result[index] *= np.float32(1.0 / spread)
     if valid is not None:
         result[:, ~valid] = 0.0
     return result
@@ -188,8 +195,8 @@ def level_vector(
     stats
         Statistics of the window, in the units of the input.
     scale, offset
-        Per band, reflectance = value * scale + offset; None where the scale is unknown. A band with scale 0 was given up: its
-        two values are 0.
+        Per band, reflectance = value * scale + offset; None where the scale is unknown. A band with scale 0 was given
+        up: its two values are 0.
 
     Returns
     -------
@@ -199,7 +206,7 @@ def level_vector(
     Examples
     --------
     >>> x = np.full((1, 2, 2), 1000, np.uint16)
-    >>> level_vector(statistics(x, None), scale=(1e-4,), offset=(0.0,)).round(2).tolist()
+    >>> [round(float(v), 2) for v in level_vector(statistics(x, None), scale=(1e-4,), offset=(0.0,))]
     [1.0, -0.2, -4.81]
     """
     bands = len(stats.mean)

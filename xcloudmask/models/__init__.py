@@ -1,0 +1,1 @@
+"""Models: specs, registry, architectures, and one load per process and device."""

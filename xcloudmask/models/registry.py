@@ -65,7 +65,9 @@ def register_model(spec: ModelSpec) -> None:
     'mine'
     """
     if not isinstance(spec, ModelSpec):
-        raise ArgumentTypeError(f"register_model takes a ModelSpec, not {type(spec).__name__}. Build one with ModelSpec(name=..., ...).")
+        raise ArgumentTypeError(
+            f"register_model takes a ModelSpec, not {type(spec).__name__}. Build one with ModelSpec(name=..., ...)."
+        )
     with _lock:
         _registered[spec.name] = spec
 
@@ -97,7 +99,9 @@ def get_spec(model: str | ModelSpec) -> ModelSpec:
     if isinstance(model, ModelSpec):
         return model
     if not isinstance(model, str):
-        raise ArgumentTypeError(f"model={model!r} is a {type(model).__name__}. Expected a name such as 'default', or a ModelSpec.")
+        raise ArgumentTypeError(
+            f"model={model!r} is a {type(model).__name__}. Expected a name such as 'default', or a ModelSpec."
+        )
     models = list_models()
     if model in models:
         return models[model]

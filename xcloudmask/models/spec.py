@@ -72,7 +72,9 @@ class ModelSpec:
     def __post_init__(self) -> None:
         """Refuse numbers that make no geometry."""
         if self.stride_px < 1 or self.radius_px < 0:
-            raise ModelError(f"Model {self.name!r}: stride_px={self.stride_px} and radius_px={self.radius_px} must be positive.")
+            raise ModelError(
+                f"Model {self.name!r}: stride_px={self.stride_px} and radius_px={self.radius_px} must be positive."
+            )
         if self.tile_px % self.stride_px or self.window_px % self.stride_px:
             raise ModelError(
                 f"Model {self.name!r}: tile_px={self.tile_px} and window_px={self.window_px} must be multiples of "

@@ -10,6 +10,8 @@ Sub-pixel output: Shi et al. (2016), arXiv:1609.05158. Three choices keep it sma
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
@@ -77,6 +79,7 @@ class CloudUNet(nn.Module):
         self.to_pixels = nn.PixelShuffle(2)
         self.level_mlp = _level_mlp(1 + 2 * bands, fine, coarse) if level else None
         self._splits = (fine, coarse)
+        self._level_values = 1 + 2 * bands
 
     def forward(self, x: Tensor, level: Tensor | None = None) -> Tensor:
         """Return logits (n, classes, y, x) for z-scored bands (n, bands, y, x); y and x are multiples of 8."""
@@ -96,7 +99,7 @@ class CloudUNet(nn.Module):
             zero = x.new_zeros(1)
             return zero, zero
         if level is None:
-            level = x.new_zeros(x.shape[0], self.level_mlp[0].in_features)
+            level = x.new_zeros(x.shape[0], self._level_values)
         fine, coarse = self.level_mlp(level.to(x.dtype))[:, :, None, None].split(self._splits, dim=1)
         return fine, coarse
 
@@ -128,7 +131,7 @@ def fold_batch_norms(net: nn.Module) -> nn.Module:
     """
     for name, child in net.named_children():
         if isinstance(child, nn.Sequential) and len(child) == 2 and isinstance(child[1], nn.BatchNorm2d):
-            setattr(net, name, nn.utils.fuse_conv_bn_eval(child[0], child[1]))
+            setattr(net, name, nn.utils.fuse_conv_bn_eval(cast("nn.Conv2d", child[0]), child[1]))
         else:
             fold_batch_norms(child)
     return net

@@ -1,0 +1,174 @@
+"""From a model, a grid and options to tiles, halo and chunks: integers only.
+
+All that `plan` tells of the geometry is decided here, and `predict` follows it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xcloudmask.errors import ArgumentError
+from xcloudmask.halo import round_up, snap_chunks
+from xcloudmask.models.spec import ModelSpec
+from xcloudmask.settings import Normalize
+
+__all__ = ["Geometry", "plan_geometry", "resolution_factor"]
+
+_TILE_SIDE_MAX = 2320
+"""Longest side of a tile, halo included: a chunk of 2048 stays one tile, and a whole scene is cut."""
+
+_RESOLUTION_SLACK = 0.05
+"""A grid of 9.6 m counts as 10 m."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """Where a cube is cut. Lengths in pixels of the cube, unless they say cells (of the model's grid)."""
+
+    factor: int
+    """Pixels averaged to one cell, along each axis."""
+    halo_cells: int
+    """Context on both sides of a tile; a multiple of the model's stride."""
+    tile_cells: tuple[int, int]
+    """Cells that a tile delivers, or side of the moving window."""
+    step_cells: int | None
+    """Step of the moving window."""
+    chunks: tuple[tuple[int, ...], tuple[int, ...]]
+    """Chunks along y and x to work in."""
+    depth: tuple[int, int]
+    """Overlap of the chunks along y and x."""
+    multiple: tuple[int, int]
+    """Borders of chunks are multiples of this."""
+
+    @property
+    def tile_shape_cells(self) -> tuple[int, int]:
+        """Cells fed to the model at once."""
+        halo = 0 if self.step_cells else self.halo_cells
+        return self.tile_cells[0] + 2 * halo, self.tile_cells[1] + 2 * halo
+
+
+def resolution_factor(resolution: tuple[float, float] | None, spec: ModelSpec) -> int:
+    """Whole number of pixels to average so that a cell is not finer than what the model was trained for.
+
+    Parameters
+    ----------
+    resolution
+        Metres per pixel along y and x; None where unknown (then nothing is averaged).
+    spec
+        The model.
+
+    Returns
+    -------
+    int
+        1 or more.
+
+    Examples
+    --------
+    >>> from xcloudmask.models.registry import get_spec
+    >>> resolution_factor((3.0, 3.0), get_spec("default"))
+    4
+    """
+    if resolution is None:
+        return 1
+    pixel_m = math.sqrt(resolution[0] * resolution[1])
+    return max(1, math.ceil(spec.resolution_m[0] / pixel_m - _RESOLUTION_SLACK))
+
+
+def plan_geometry(
+    chunks: tuple[Sequence[int], Sequence[int]],
+    spec: ModelSpec,
+    *,
+    factor: int,
+    normalize: Normalize,
+    halo_px: int | None,
+    step_px: int | None,
+) -> Geometry:
+    """Plan tiles, halo and chunks.
+
+    Parameters
+    ----------
+    chunks
+        Chunks of the cube along y and x.
+    spec
+        The model.
+    factor
+        Pixels averaged to one cell, along each axis.
+    normalize
+        ``"chunk"``: tiles follow the chunks; ``"lattice"`` and ``"scene"``: chunks follow the tiles.
+    halo_px
+        Context in pixels of the cube, rounded up to the stride; None for the receptive radius of the model.
+    step_px
+        Step of the moving window in pixels of the cube; None for the halo crop.
+
+    Returns
+    -------
+    Geometry
+
+    Raises
+    ------
+    ArgumentError
+        The step is no multiple of the model's stride, or larger than the window.
+
+    Examples
+    --------
+    >>> from xcloudmask.models.registry import get_spec
+    >>> spec = get_spec("default")
+    >>> chunks = ((1000, 1000), (2000,))
+    >>> plan = plan_geometry(chunks, spec, factor=1, normalize="chunk", halo_px=None, step_px=None)
+    >>> plan.chunks, plan.depth
+    (((1000, 1000), (2000,)), (72, 72))
+    """
+    halo = _halo_cells(spec, factor, halo_px)
+    cells = tuple(-(-sum(sizes) // factor) for sizes in chunks)
+    step = None if step_px is None else _step_cells(step_px, spec, factor)
+    if step is not None:
+        tile = tuple(min(spec.window_px, round_up(side, spec.stride_px)) for side in cells)
+        depth = tuple(side * factor for side in tile)
+    else:
+        depth = (halo * factor, halo * factor)
+        tile = tuple(min(spec.tile_px, round_up(side, spec.stride_px)) for side in cells)
+    follow = normalize == "chunk"
+    multiple = tuple((spec.stride_px if follow else side) * factor for side in tile)
+    snapped = tuple(
+        snap_chunks(sizes, multiple=m, minimum=max(m, d)) for sizes, m, d in zip(chunks, multiple, depth, strict=True)
+    )
+    if step is None and follow:
+        tile = tuple(_largest_core(sizes, factor, halo, spec.stride_px) for sizes in snapped)
+    return Geometry(
+        factor=factor,
+        halo_cells=halo,
+        tile_cells=(tile[0], tile[1]),
+        step_cells=step,
+        chunks=(snapped[0], snapped[1]),
+        depth=(depth[0], depth[1]),
+        multiple=(multiple[0], multiple[1]),
+    )
+
+
+def _halo_cells(spec: ModelSpec, factor: int, halo_px: int | None) -> int:
+    if halo_px is not None:
+        return round_up(-(-halo_px // factor), spec.stride_px)
+    # Interpolation back to pixels looks one cell farther.
+    return spec.halo_px if factor == 1 else round_up(spec.radius_px + 1, spec.stride_px)
+
+
+def _step_cells(step_px: int, spec: ModelSpec, factor: int) -> int:
+    unit = spec.stride_px * factor
+    window = spec.window_px * factor
+    if step_px % unit or step_px > window:
+        near = min(max(round_up(step_px, unit), unit), window)
+        raise ArgumentError(
+            f"stride={step_px} px does not suit model {spec.name!r}. Expected a multiple of {unit} px, at most "
+            f"{window}. Type stride={near}."
+        )
+    return step_px // factor
+
+
+def _largest_core(sizes: Sequence[int], factor: int, halo: int, stride: int) -> int:
+    """Cells that a tile delivers so that the largest chunk is cut into few equal tiles."""
+    largest = -(-max(sizes) // factor)
+    longest = max(_TILE_SIDE_MAX - 2 * halo, stride)
+    pieces = -(-largest // longest)
+    return round_up(-(-largest // pieces), stride)

@@ -1,0 +1,181 @@
+"""The only module that builds Dask graphs for the models (dask arrays in, dask arrays out; no xarray).
+
+The bands are stacked once, in one task a chunk, and overlapped together: band by band costs ten times the tasks. The
+graph carries the settings (with the ModelSpec), never a model. Names are tokens of the input's name and the settings,
+so they are the same in every process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+from dask.base import tokenize
+
+from xcloudmask.blocks import predict_block
+from xcloudmask.halo import BlockPlace
+from xcloudmask.scene import reduce_scene_moments, scene_moments_block
+from xcloudmask.settings import EngineSettings
+
+__all__ = ["predict_graph", "stack_planes"]
+
+Chunks = tuple[tuple[int, ...], ...]
+
+_TIME, _BAND, _Y, _X = range(4)
+
+
+def stack_planes(planes: Sequence[da.Array]) -> da.Array:
+    """Stack bands in one task per chunk.
+
+    Parameters
+    ----------
+    planes
+        (time, y, x) arrays of one shape; the first one's chunks are used.
+
+    Returns
+    -------
+    dask.array.Array
+        (time, band, y, x), all bands in one chunk, the smallest dtype that holds all.
+
+    Examples
+    --------
+    >>> stack_planes([da.zeros((1, 4, 4), chunks=2)] * 3).chunks
+    ((1,), (3,), (2, 2), (2, 2))
+    """
+    first = planes[0]
+    aligned = [plane if plane.chunks == first.chunks else plane.rechunk(first.chunks) for plane in planes]
+    dtype = np.result_type(*(plane.dtype for plane in aligned))
+    result: da.Array = da.map_blocks(
+        _stack,
+        *aligned,
+        new_axis=_BAND,
+        chunks=(first.chunks[0], (len(aligned),), *first.chunks[1:]),
+        dtype=dtype,
+        meta=np.empty((0, 0, 0, 0), dtype),
+        name="cloudmask-stack-" + tokenize(*(plane.name for plane in aligned)),
+    )
+    return result
+
+
+def _stack(*planes: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    return np.stack(planes, axis=_BAND)
+
+
+def predict_graph(stack: da.Array, settings: EngineSettings, *, chunks: Chunks, depth: tuple[int, int]) -> da.Array:
+    """Build the lazy mask of a stack.
+
+    Parameters
+    ----------
+    stack
+        (time, band, y, x).
+    settings
+        What to do in a block.
+    chunks
+        Chunks of time, y and x to work in; no chunk along y or x is smaller than the depth, unless it is alone.
+    depth
+        Overlap along y and x, in pixels.
+
+    Returns
+    -------
+    dask.array.Array
+        (time, y, x) labels, or (time, code, y, x) percent or probability.
+    """
+    bands = stack.shape[_BAND]
+    stack = stack.rechunk((chunks[0], (bands,), chunks[1], chunks[2]))
+    # A single chunk has no neighbour to overlap with, and dask refuses a depth larger than the axis.
+    depth_y, depth_x = (d if len(c) > 1 else 0 for d, c in zip(depth, chunks[1:], strict=True))
+    # Overlapped along y, then along x: 8 tasks a chunk instead of 12, because the corners come with the second step.
+    rows = da.overlap.overlap(stack, depth={_Y: depth_y}, boundary="none", allow_rechunk=False)
+    arrays, depths = [rows], [{_X: depth_x}]
+    if settings.normalize == "scene":
+        arrays.append(_scene_statistics(stack, settings))
+        depths.append({})
+    labels = settings.output == "labels"
+    shape = chunks if labels else (chunks[0], (settings.codes,), chunks[1], chunks[2])
+    dtype = np.dtype(np.float32 if settings.output == "probability" else np.uint8)
+    result: da.Array = da.map_overlap(
+        _PredictBlock(settings, chunks, (depth_y, depth_x)),
+        *arrays,
+        depth=depths,
+        boundary="none",
+        trim=False,
+        align_arrays=False,
+        allow_rechunk=False,
+        drop_axis=_BAND if labels else None,
+        chunks=shape,
+        dtype=dtype,
+        meta=np.empty((0,) * len(shape), dtype),
+        name="cloudmask-" + tokenize(stack.name, settings, chunks, depth),
+    )
+    return result
+
+
+class _OnBlock:
+    """A function of a block that knows where each block lies.
+
+    Instances travel in the graph: chunk borders are kept once, not once a task.
+    """
+
+    def __init__(self, settings: EngineSettings, chunks: Chunks, depth: tuple[int, int]) -> None:
+        self.settings, self.depth = settings, depth
+        self.borders = tuple(tuple(np.cumsum((0, *sizes)).tolist()) for sizes in chunks[1:])
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        return type(self).__name__, tokenize(self.settings), self.borders, self.depth
+
+    def places(self, block_id: tuple[int, ...]) -> tuple[BlockPlace, BlockPlace]:
+        """Where the block of that index lies along y and x."""
+        y, x = (
+            BlockPlace(start=borders[index], stop=borders[index + 1], depth=depth, length=borders[-1])
+            for borders, index, depth in zip(self.borders, block_id[-2:], self.depth, strict=True)
+        )
+        return y, x
+
+
+class _PredictBlock(_OnBlock):
+    def __call__(
+        self,
+        block: npt.NDArray[np.generic],
+        scene: npt.NDArray[np.float64] | None = None,
+        *,
+        block_id: tuple[int, ...],
+    ) -> npt.NDArray[Any]:
+        row = None if scene is None else scene[:, :, 0, 0]
+        return predict_block(block, places=self.places(block_id), settings=self.settings, scene=row)
+
+
+class _MomentsBlock(_OnBlock):
+    def __call__(self, block: npt.NDArray[np.generic], *, block_id: tuple[int, ...]) -> npt.NDArray[np.float64]:
+        return scene_moments_block(block, places=self.places(block_id), settings=self.settings)
+
+
+def _scene_statistics(stack: da.Array, settings: EngineSettings) -> da.Array:
+    """(time, band * 3, 1, 1): count, mean and spread of each band over the whole scene."""
+    times, _, rows, columns = stack.chunks
+    bands = stack.shape[_BAND]
+    on_block = _MomentsBlock(settings, (times, rows, columns), (0, 0))
+    tiles = [
+        tuple(-(-size // (core * settings.factor)) for size in sizes)
+        for sizes, core in zip((rows, columns), settings.tile_px, strict=True)
+    ]
+    parts = da.map_blocks(
+        on_block,
+        stack,
+        chunks=(times, (bands * 4,), *tiles),
+        dtype=np.float64,
+        meta=np.empty((0, 0, 0, 0)),
+        name="cloudmask-moments-" + tokenize(stack.name, settings),
+    )
+    whole = parts.rechunk({_Y: -1, _X: -1})
+    result: da.Array = da.map_blocks(
+        reduce_scene_moments,
+        whole,
+        chunks=(times, (bands * 3,), (1,), (1,)),
+        dtype=np.float64,
+        meta=np.empty((0, 0, 0, 0)),
+        name="cloudmask-statistics-" + tokenize(whole.name),
+    )
+    return result

@@ -1,0 +1,231 @@
+"""`predict` and `predict_proba`: a cube in, a mask out; lazy in, lazy out."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from xcloudmask._version import __version__
+from xcloudmask.classes import CLASS_DIM, NODATA, OutputStyle, get_style, mask_attrs
+from xcloudmask.graph import predict_graph
+from xcloudmask.models.spec import ModelSpec
+from xcloudmask.options import Bands, Nodata, Options, Precision, ResolutionM
+from xcloudmask.prepare import Prepared, prepare_cube
+from xcloudmask.sensors import Sensor
+from xcloudmask.settings import Normalize, Output
+
+__all__ = ["predict", "predict_proba"]
+
+
+def predict(
+    cube: xr.DataArray | xr.Dataset,
+    *,
+    model: str | ModelSpec = "default",
+    bands: Bands | None = None,
+    sensor: str | Sensor | None = None,
+    normalize: Normalize = "chunk",
+    halo_px: int | None = None,
+    output_style: OutputStyle = "4-class",
+    categorise: bool = True,
+    stride: int | None = None,
+    resolution_m: ResolutionM | None = None,
+    nodata: Nodata | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+    batch_size: int | Literal["auto"] = "auto",
+) -> xr.DataArray:
+    """Mask clouds and their shadows.
+
+    Parameters
+    ----------
+    cube
+        Images as a loader gives them: a Dataset with a variable per band (odc-stac), or a DataArray with a band
+        dimension (stackstac, rioxarray); dimensions y and x (or latitude and longitude, ...), with or without time.
+        Any real dtype, DN or reflectance. Dask-backed: the mask is lazy; numpy-backed: it is computed at once.
+    model
+        Name of a model, or a ModelSpec.
+    bands
+        Which band of the cube plays which role, such as ``{"red": "B04"}``; a number is a position along the band
+        dimension, from 0. ``{"nir": None}`` gives a band up: the model is fed zeros. A list names the bands in the
+        order of the model. None: found by name.
+    sensor
+        A sensor of `xcloudmask.sensors`, where names alone do not tell; also supplies nodata and scale.
+    normalize
+        Pixels that the z-score is taken over: ``"chunk"`` (each chunk with its halo; fastest), ``"lattice"`` (tiles of
+        a lattice anchored at the cube's origin) or ``"scene"`` (each time step, in two passes). The last two give the
+        same labels for every layout of chunks.
+    halo_px
+        Context around each tile, in pixels, rounded up to the stride of the model. None: the model's receptive radius.
+    output_style
+        ``"4-class"``: 0 clear, 1 thick cloud, 2 thin cloud, 3 cloud shadow. ``"cloud-noncloud"``: 1 cloud, 0 not.
+        ``"valid-invalid"``: 0 valid (clear), 1 invalid. Nodata is 255 in all of them.
+    categorise
+        False gives percent (0 to 100) per code instead of codes.
+    stride
+        Step of a moving window, in pixels, whose overlapping predictions are averaged. None: tiles with a cropped
+        halo, which is many times faster.
+    resolution_m
+        Metres per pixel, or a pair (y, x). None: from the coordinates. Pixels finer than the model was trained for are
+        averaged by a whole factor, and the probabilities brought back to the cube's grid.
+    nodata
+        Value of pixels without data, for all bands or per role. None: as declared by the cube or the sensor. NaN and
+        infinite pixels are always nodata.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:0"``, ``"mps"``; resolved in each worker.
+    precision
+        ``"auto"`` (bf16 where the device computes in it, else fp32), ``"fp32"``, ``"bf16"`` or ``"fp16"``.
+    batch_size
+        Tiles fed to the model at once.
+
+    Returns
+    -------
+    xarray.DataArray
+        (time, y, x) uint8 with CF flag attributes; with ``categorise=False`` (time, cloud_class, y, x) uint8.
+        Coordinates and CRS are those of the cube; no time dimension where the cube has none.
+
+    Raises
+    ------
+    BandNotFoundError
+        A band is missing or ambiguous; the message lists what was found and what to type.
+    NotACubeError
+        The object is a mask, or no cube of images.
+    ChunkError
+        Chunk sizes are unknown.
+    UnknownModelError, WeightsError
+        The model is unknown, or its weights are not those of its card.
+    ArgumentError, ArgumentTypeError
+        An argument has a wrong value or type.
+
+    Notes
+    -----
+    Dynamic z-score: Wright et al. (2025), doi:10.1016/j.rse.2025.114694. The halo is the receptive radius of the
+    network rounded up to its stride, and all borders lie on multiples of the stride: with equal statistics, cutting a
+    cube into chunks changes nothing.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr, xcloudmask
+    >>> cube = xr.Dataset({b: (("y", "x"), np.ones((64, 64), "uint16")) for b in ("red", "green", "nir")})
+    >>> xcloudmask.predict(cube).dtype
+    dtype('uint8')
+    """
+    options = Options(
+        model=model,
+        bands=bands,
+        sensor=sensor,
+        normalize=normalize,
+        halo_px=halo_px,
+        output_style=output_style,
+        categorise=categorise,
+        stride=stride,
+        resolution_m=resolution_m,
+        nodata=nodata,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+    )
+    return _predict(cube, options, output="labels" if categorise else "percent")
+
+
+def predict_proba(
+    cube: xr.DataArray | xr.Dataset,
+    *,
+    model: str | ModelSpec = "default",
+    bands: Bands | None = None,
+    sensor: str | Sensor | None = None,
+    normalize: Normalize = "chunk",
+    halo_px: int | None = None,
+    output_style: OutputStyle = "4-class",
+    stride: int | None = None,
+    resolution_m: ResolutionM | None = None,
+    nodata: Nodata | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+    batch_size: int | Literal["auto"] = "auto",
+) -> xr.DataArray:
+    """Probability of each class.
+
+    Parameters
+    ----------
+    cube, model, bands, sensor, normalize, halo_px, output_style, stride
+        See `predict`.
+    resolution_m, nodata, device, precision, batch_size
+        See `predict`.
+
+    Returns
+    -------
+    xarray.DataArray
+        (time, cloud_class, y, x) float32, softmax of the logits; adds up to 1 over cloud_class; NaN for nodata.
+
+    Raises
+    ------
+    XCloudMaskError
+        As `predict`.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr, xcloudmask
+    >>> cube = xr.Dataset({b: (("y", "x"), np.ones((64, 64), "uint16")) for b in ("red", "green", "nir")})
+    >>> xcloudmask.predict_proba(cube).sizes["cloud_class"]
+    4
+    """
+    options = Options(
+        model=model,
+        bands=bands,
+        sensor=sensor,
+        normalize=normalize,
+        halo_px=halo_px,
+        output_style=output_style,
+        stride=stride,
+        resolution_m=resolution_m,
+        nodata=nodata,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+    )
+    return _predict(cube, options, output="probability")
+
+
+def _predict(cube: xr.DataArray | xr.Dataset, options: Options, *, output: Output) -> xr.DataArray:
+    prepared = prepare_cube(cube, options, output=output)
+    data: Any = predict_graph(prepared.stack, prepared.settings, chunks=prepared.chunks, depth=prepared.geometry.depth)
+    if not prepared.lazy:
+        # The model itself uses all cores, so one block at a time is fastest and smallest.
+        data = data.compute(scheduler="synchronous")
+    if prepared.template.ndim == 2:
+        data = data[0]
+    return _as_dataarray(data, prepared)
+
+
+def _as_dataarray(data: Any, prepared: Prepared) -> xr.DataArray:
+    """Dress the result: coordinate objects of the cube, attributes from scratch."""
+    template, settings = prepared.template, prepared.settings
+    dims = list(template.dims)
+    coords: dict[Any, Any] = dict(template.coords)
+    if settings.output != "labels":
+        dims.insert(len(dims) - 2, CLASS_DIM)
+        coords[CLASS_DIM] = np.array(get_style(settings.style).meanings)
+    mask = xr.DataArray(data, dims=dims, coords=coords, name="cloud_mask", attrs=_attrs(prepared))
+    grid_mapping = template.encoding.get("grid_mapping", template.attrs.get("grid_mapping", "spatial_ref"))
+    if grid_mapping in mask.coords:
+        mask.encoding["grid_mapping"] = grid_mapping
+    return mask
+
+
+def _attrs(prepared: Prepared) -> dict[str, Any]:
+    settings = prepared.settings
+    style = get_style(settings.style)
+    attrs: dict[str, Any]
+    if settings.output == "labels":
+        attrs = mask_attrs(style)
+    else:
+        attrs = {"long_name": f"cloud mask {settings.output}", "output_style": style.name}
+        attrs |= {"units": "percent", "nodata": NODATA} if settings.output == "percent" else {"units": "1"}
+    return attrs | {
+        "model": prepared.spec.name,
+        "model_sha256": prepared.spec.sha256,
+        "normalize": settings.normalize,
+        "xcloudmask_version": __version__,
+    }

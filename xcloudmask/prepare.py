@@ -1,0 +1,184 @@
+"""From a cube and options to all that the graph and the plan need. Nothing is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from xcloudmask.bands import BandSelection, select_bands
+from xcloudmask.errors import ChunkError, InputError, NotACubeError
+from xcloudmask.geometry import Geometry, plan_geometry, resolution_factor
+from xcloudmask.graph import stack_planes
+from xcloudmask.grid import resolution_m, spatial_dims, time_dim
+from xcloudmask.models.registry import get_spec
+from xcloudmask.models.spec import ModelSpec
+from xcloudmask.options import Options
+from xcloudmask.radiometry import known_scale, nodata_values
+from xcloudmask.settings import EngineSettings, Output
+
+__all__ = ["Prepared", "prepare_cube"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prepared:
+    """A cube, ready for the graph."""
+
+    spec: ModelSpec
+    """The model."""
+    selection: BandSelection
+    """The bands that were chosen."""
+    template: xr.DataArray
+    """One chosen band, (time, y, x) or (y, x): dimensions and coordinates of the mask."""
+    stack: da.Array
+    """(time, band, y, x); time has length 1 where the cube has none."""
+    lazy: bool
+    """Whether the cube is backed by dask."""
+    given_chunks: tuple[tuple[int, ...], tuple[int, ...]]
+    """Chunks of the cube along y and x."""
+    resolution: tuple[float, float] | None
+    """Metres per pixel along y and x, where known."""
+    geometry: Geometry
+    """Where the cube is cut."""
+    settings: EngineSettings
+    """What happens in a block."""
+
+    @property
+    def chunks(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """Chunks along time, y and x to work in."""
+        return self.stack.chunks[0], *self.geometry.chunks
+
+
+def prepare_cube(cube: xr.DataArray | xr.Dataset, options: Options, *, output: Output) -> Prepared:
+    """Find bands, nodata, scale and geometry, and stack the bands lazily.
+
+    Parameters
+    ----------
+    cube
+        What the user gave.
+    options
+        What the user asked for.
+    output
+        Labels, percent or probability.
+
+    Returns
+    -------
+    Prepared
+
+    Raises
+    ------
+    InputError
+        The cube cannot be masked; the message says why.
+    ArgumentError
+        An option does not suit the model.
+    """
+    spec = get_spec(options.model)
+    selection = select_bands(
+        cube, roles=spec.bands, optional=spec.optional_bands, bands=options.bands, sensor=options.sensor
+    )
+    template = _template(selection)
+    stack, lazy = _stack(selection, template)
+    given = (stack.chunks[2], stack.chunks[3])
+    resolution = options.resolution_yx_m or resolution_m(template)
+    geometry = plan_geometry(
+        given,
+        spec,
+        factor=resolution_factor(resolution, spec),
+        normalize=options.normalize,
+        halo_px=options.halo_px,
+        step_px=options.stride,
+    )
+    settings = _settings(options, spec, selection, geometry, output)
+    return Prepared(
+        spec=spec,
+        selection=selection,
+        template=template,
+        stack=stack,
+        lazy=lazy,
+        given_chunks=given,
+        resolution=resolution,
+        geometry=geometry,
+        settings=settings,
+    )
+
+
+def _settings(
+    options: Options, spec: ModelSpec, selection: BandSelection, geometry: Geometry, output: Output
+) -> EngineSettings:
+    present = tuple(array is not None for array in selection.arrays)
+    nodata = nodata_values(selection, nodata=options.nodata, sensor=options.sensor)
+    scale = known_scale(selection, sensor=options.sensor) if spec.level else None
+    return EngineSettings(
+        spec=spec,
+        normalize=options.normalize,
+        output=output,
+        style=options.output_style,
+        factor=geometry.factor,
+        halo_px=geometry.halo_cells,
+        tile_px=geometry.tile_cells,
+        step_px=geometry.step_cells,
+        present=present,
+        nodata=tuple(value for value, there in zip(nodata, present, strict=True) if there),
+        scale=None if scale is None else scale[0],
+        offset=None if scale is None else scale[1],
+        device=options.device,
+        precision=options.precision,
+        batch_size=None if options.batch_size == "auto" else int(options.batch_size),
+    )
+
+
+def _template(selection: BandSelection) -> xr.DataArray:
+    """A chosen band with the dimensions (time, y, x), or (y, x)."""
+    band = next((array for array in selection.arrays if array is not None), None)
+    if band is None:
+        raise InputError(
+            f"All bands were given up ({', '.join(selection.roles)}). Expected at least one. "
+            f"Type bands={{{selection.roles[0]!r}: '<name in the cube>'}}."
+        )
+    if 0 in band.shape:
+        sizes = ", ".join(f"{dim}: {size}" for dim, size in band.sizes.items())
+        raise InputError(f"The cube is empty ({sizes}). Expected at least one pixel and one time step.")
+    return band.transpose(*_dims(band))
+
+
+def _dims(band: xr.DataArray) -> list[Hashable]:
+    time = time_dim(band)
+    return [*([time] if time is not None else []), *spatial_dims(band)]
+
+
+def _stack(selection: BandSelection, template: xr.DataArray) -> tuple[da.Array, bool]:
+    """(time, band, y, x) as a dask array, and whether the cube was one."""
+    if selection.stack is not None:
+        dims = list(template.dims)
+        array = selection.stack.transpose(*dims[:-2], selection.band_dim, *dims[-2:])
+        data, lazy = _as_dask(array, spatial_axes=2)
+        return (data if data.ndim == 4 else data[None]), lazy
+    planes = [_as_dask(band.transpose(*template.dims), spatial_axes=2) for band in selection.arrays if band is not None]
+    return (
+        stack_planes([data if data.ndim == 3 else data[None] for data, _ in planes]),
+        any(lazy for _, lazy in planes),
+    )
+
+
+def _as_dask(array: xr.DataArray, *, spatial_axes: int) -> tuple[da.Array, bool]:
+    data: Any = array.data
+    if isinstance(data, da.Array):
+        if any(math.isnan(size) for sizes in data.chunks for size in sizes):
+            raise ChunkError(
+                f"The chunk sizes of {array.name or 'the cube'!r} are unknown: {data.chunks}. Expected known sizes. "
+                "Type cube.compute_chunk_sizes() on the dask array, or load the cube without boolean indexing."
+            )
+        return data, True
+    if isinstance(data, np.ndarray):
+        # One chunk per time step; without a name the pixels need not be hashed.
+        chunks = (1,) * (data.ndim - spatial_axes) + (-1,) * spatial_axes
+        return da.from_array(data, chunks=chunks, name=False), False
+    raise NotACubeError(
+        f"The pixels are a {type(data).__module__}.{type(data).__name__}. Expected a numpy or a dask array of numpy "
+        "arrays. Type cube.as_numpy(), or cube.chunk() for a lazy mask."
+    )

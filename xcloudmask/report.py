@@ -1,0 +1,269 @@
+"""`Plan`: what `predict` would do, in words and numbers for people to read."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from xcloudmask.models.spec import ModelSpec
+from xcloudmask.prepare import Prepared
+
+__all__ = ["Plan", "describe"]
+
+_TASKS_PER_CHUNK = {True: 10, False: 4}
+"""Tasks of a chunk with and without neighbours, beyond those that load the cube (`python -m benchmarks graph`)."""
+
+_BYTES_PER_CELL = 130
+"""Memory that the shipped network takes per cell of a tile; measured by `python -m benchmarks memory`."""
+
+_RATIO_MAX = 1.5
+"""Pixels computed over pixels delivered above which larger chunks are worth a word."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What `predict` would do with a cube. `str(plan)` is a page of text."""
+
+    model: ModelSpec
+    """The model."""
+    bands: dict[str, str]
+    """Band of the model -> band of the cube, and how it was found."""
+    nodata: dict[str, float | None]
+    """Band of the model -> declared nodata value."""
+    scale: str
+    """What is known of the scale of reflectance."""
+    normalize: str
+    """Pixels that the statistics are taken over."""
+    shape: dict[str, int]
+    """Sizes of the mask."""
+    resolution_m: tuple[float, float] | None
+    """Metres per pixel along y and x."""
+    factor: int
+    """Pixels averaged to one cell of the model's grid, along each axis."""
+    stride_px: int
+    """Borders of tiles and chunks lie on multiples of this, in pixels of the cube (the larger of y and x)."""
+    halo_px: int
+    """Context around each tile, in pixels of the cube."""
+    exact_halo: bool
+    """Whether the halo covers all that the model can see."""
+    window: str
+    """How predictions are put together."""
+    chunks: tuple[tuple[int, ...], ...]
+    """Chunks of the mask along time, y and x."""
+    rechunk: str
+    """Why the cube is rechunked; empty where it is not."""
+    tile_px: tuple[int, int]
+    """Cells fed to the model at once, along y and x."""
+    blocks: int
+    """Chunks to work on."""
+    tasks: int
+    """Tasks of the graph, beyond those that load the cube (about)."""
+    pixel_ratio: float
+    """Pixels computed over pixels delivered."""
+    block_bytes: int
+    """Memory of the largest chunk at work (about)."""
+    device: str
+    """Where the model runs; ``auto`` is resolved in each worker."""
+    precision: str
+    """In which numbers; ``auto`` is resolved in each worker."""
+    warnings: tuple[str, ...]
+    """What deserves a thought before the run."""
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """Yield the plan as pairs of a label and a text.
+
+        Yields
+        ------
+        tuple of str
+        """
+        yield "model", f"{self.model.name} ({self.model.architecture}, sha256 {self.model.sha256[:12]})"
+        yield from ((f"band {role}", text) for role, text in self.bands.items())
+        yield (
+            "nodata",
+            ", ".join(f"{role} {'not declared' if v is None else f'{v:g}'}" for role, v in self.nodata.items()),
+        )
+        yield "reflectance", self.scale
+        yield "normalize", self.normalize
+        yield "mask", " x ".join(f"{dim} {size}" for dim, size in self.shape.items())
+        yield "resolution", _resolution_text(self.resolution_m, self.factor)
+        exact = "exact" if self.exact_halo else "not exact"
+        yield "halo", f"{self.halo_px} px ({exact}), borders on multiples of {self.stride_px} px"
+        yield "prediction", self.window
+        yield "chunks", " x ".join(_sizes_text(sizes) for sizes in self.chunks)
+        yield "rechunk", self.rechunk or "no: the cube's own chunks"
+        yield "tile", f"{self.tile_px[0]} x {self.tile_px[1]} cells fed to the model at once"
+        yield (
+            "work",
+            f"{self.blocks} blocks, about {self.tasks} tasks, {self.pixel_ratio:.2f} pixels computed per pixel",
+        )
+        yield "memory", f"about {self.block_bytes / 1e6:,.0f} MB per block at work"
+        yield "device", f"{self.device}, precision {self.precision} (auto is resolved in each worker)"
+        yield from (("warning", text) for text in self.warnings)
+
+    def __str__(self) -> str:
+        """Return a page of text."""
+        return "\n".join(f"{label:<12} {text}" for label, text in self.rows())
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return (
+            f"<Plan {self.model.name}: {' x '.join(map(str, self.shape.values()))}, {self.blocks} blocks, "
+            f"halo {self.halo_px} px, {len(self.warnings)} warnings>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(label)}</th>"
+            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
+            for label, text in self.rows()
+        )
+        return f"<table><caption>xcloudmask plan</caption>{rows}</table>"
+
+
+def describe(prepared: Prepared) -> Plan:
+    """Put a prepared cube into words and numbers.
+
+    Parameters
+    ----------
+    prepared
+        The cube and its geometry.
+
+    Returns
+    -------
+    Plan
+    """
+    geometry, settings, spec = prepared.geometry, prepared.settings, prepared.spec
+    selection = prepared.selection
+    nodata = iter(settings.nodata)
+    chunks = prepared.chunks
+    blocks = math.prod(len(sizes) for sizes in chunks)
+    alone = all(len(sizes) == 1 for sizes in geometry.chunks)
+    return Plan(
+        model=spec,
+        bands={
+            role: f"{name} ({how})" if name is not None else how
+            for role, name, how in zip(selection.roles, selection.names, selection.how, strict=True)
+        },
+        nodata={role: next(nodata) for role, there in zip(selection.roles, settings.present, strict=True) if there},
+        scale=_scale_text(prepared),
+        normalize=_NORMALIZE_TEXT[settings.normalize],
+        shape={str(dim): size for dim, size in prepared.template.sizes.items()},
+        resolution_m=prepared.resolution,
+        factor=geometry.factor,
+        stride_px=max(geometry.multiple),
+        halo_px=geometry.halo_cells * geometry.factor,
+        exact_halo=spec.exact_halo and geometry.halo_cells >= spec.radius_px and geometry.step_cells is None,
+        window=_window_text(prepared),
+        chunks=chunks,
+        rechunk=_rechunk_text(prepared),
+        tile_px=geometry.tile_shape_cells,
+        blocks=blocks,
+        tasks=blocks * _TASKS_PER_CHUNK[not alone],
+        pixel_ratio=_pixel_ratio(prepared),
+        block_bytes=_block_bytes(prepared),
+        device=settings.device,
+        precision=settings.precision,
+        warnings=tuple(_warnings(prepared)),
+    )
+
+
+_NORMALIZE_TEXT = {
+    "chunk": "z-score per chunk, halo included: labels follow the layout of the chunks",
+    "lattice": "z-score per tile of a lattice: the same labels for every layout of chunks",
+    "scene": "z-score per time step over the whole scene, in two passes: the same labels for every layout of chunks",
+}
+
+
+def _resolution_text(resolution: tuple[float, float] | None, factor: int) -> str:
+    if resolution is None:
+        return "unknown: taken as it is"
+    text = f"{resolution[0]:.4g} x {resolution[1]:.4g} m"
+    if factor == 1:
+        return text
+    return f"{text}, averaged by {factor} to {resolution[0] * factor:.4g} m, mask on the cube's own grid"
+
+
+def _sizes_text(sizes: tuple[int, ...]) -> str:
+    if len(set(sizes)) == 1:
+        return f"{len(sizes)} of {sizes[0]}"
+    return f"{len(sizes)} of {min(sizes)} to {max(sizes)}"
+
+
+def _scale_text(prepared: Prepared) -> str:
+    if not prepared.spec.level:
+        return "not used by the model"
+    if prepared.settings.scale is None:
+        return "scale unknown: the model does without the level (say sensor=, or keep scale_factor in the attributes)"
+    return "scale known: the model gets the level of each band"
+
+
+def _window_text(prepared: Prepared) -> str:
+    geometry = prepared.geometry
+    if geometry.step_cells is None:
+        return "tiles with a halo, cropped"
+    side, step = (cells * geometry.factor for cells in (geometry.tile_cells[0], geometry.step_cells))
+    return f"windows of {side} px every {step} px, probabilities averaged"
+
+
+def _rechunk_text(prepared: Prepared) -> str:
+    geometry = prepared.geometry
+    reasons = []
+    for axis, name in enumerate(prepared.template.dims[-2:]):
+        given, planned = prepared.given_chunks[axis], geometry.chunks[axis]
+        if given != planned:
+            what = f"{name}: {_sizes_text(given)} -> {_sizes_text(planned)}"
+            why = f"borders on multiples of {geometry.multiple[axis]} px, none smaller than {geometry.depth[axis]} px"
+            reasons.append(f"{what} ({why})")
+    return "; ".join(reasons)
+
+
+def _pixel_ratio(prepared: Prepared) -> float:
+    geometry = prepared.geometry
+    if geometry.step_cells:
+        return math.prod(side / geometry.step_cells for side in geometry.tile_cells)
+    ratio = 1.0
+    for axis, sizes in enumerate(geometry.chunks):
+        core = geometry.tile_cells[axis] * geometry.factor
+        tiles = sum(-(-size // core) for size in sizes)
+        ratio *= tiles * geometry.tile_shape_cells[axis] * geometry.factor / sum(sizes)
+    return ratio
+
+
+def _block_bytes(prepared: Prepared) -> int:
+    geometry, stack = prepared.geometry, prepared.stack
+    sides = [max(sizes) + 2 * depth for sizes, depth in zip(geometry.chunks, geometry.depth, strict=True)]
+    times = max(stack.chunks[0])
+    # The raw block is held twice while it is put together from its neighbours.
+    raw = 2 * times * stack.shape[1] * math.prod(sides) * stack.dtype.itemsize
+    codes = 1 if prepared.settings.output == "labels" else 4 * prepared.settings.codes
+    batch = prepared.settings.batch_size or 1
+    total: int = raw + times * math.prod(sides) * codes + batch * math.prod(geometry.tile_shape_cells) * _BYTES_PER_CELL
+    return total
+
+
+def _warnings(prepared: Prepared) -> Iterator[str]:
+    geometry, spec = prepared.geometry, prepared.spec
+    finest, coarsest = spec.resolution_m
+    if prepared.resolution is None:
+        yield f"The pixel size is unknown. The model expects {finest:g} to {coarsest:g} m. Type resolution_m=..."
+    elif math.sqrt(math.prod(prepared.resolution)) > coarsest * 1.05:
+        yield (
+            f"Pixels of {math.sqrt(math.prod(prepared.resolution)):.4g} m are coarser than the {coarsest:g} m that the "
+            "model was trained for."
+        )
+    if not spec.exact_halo:
+        yield f"Model {spec.name!r} has global layers: no halo is exact, and borders of tiles can show."
+    elif geometry.step_cells is None and geometry.halo_cells < spec.radius_px and not _one_block(prepared):
+        yield (
+            f"A halo of {geometry.halo_cells} px is smaller than the receptive radius of {spec.radius_px} px: borders "
+            "of chunks can show. Leave halo_px out."
+        )
+    ratio = _pixel_ratio(prepared)
+    if geometry.step_cells is None and ratio > _RATIO_MAX and max(map(max, geometry.chunks)) < 1024:
+        yield f"Small chunks: {ratio:.1f} pixels are computed per pixel. Chunks of 2048 px need 1.15."
+
+
+def _one_block(prepared: Prepared) -> bool:
+    return all(len(sizes) == 1 for sizes in prepared.geometry.chunks)

@@ -1,0 +1,69 @@
+"""`EngineSettings`: what a block needs to know besides its pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from xcloudmask.classes import OutputStyle, get_style
+from xcloudmask.models.spec import ModelSpec
+
+__all__ = ["EngineSettings", "Normalize", "Output"]
+
+Normalize = Literal["chunk", "lattice", "scene"]
+Output = Literal["labels", "percent", "probability"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """All that a block needs to know besides its pixels; small, frozen, part of the graph's keys.
+
+    Lengths are in cells of the model's grid: `factor` x `factor` pixels of the cube.
+    """
+
+    spec: ModelSpec
+    """The model."""
+    normalize: Normalize = "chunk"
+    """Over which pixels the statistics are taken."""
+    output: Output = "labels"
+    """Codes, percent per code, or probability per code."""
+    style: OutputStyle = "4-class"
+    """Which codes."""
+    factor: int = 1
+    """Pixels of the cube averaged to one cell, along each axis."""
+    halo_px: int
+    """Context on both sides of a tile; a multiple of the stride."""
+    tile_px: tuple[int, int]
+    """Cells a tile delivers along y and x; multiples of the stride."""
+    step_px: int | None = None
+    """Step of the moving window; None for the halo crop."""
+    present: tuple[bool, ...] = (True, True, True)
+    """Per band of the model: False where it was given up and is fed as zeros."""
+    nodata: tuple[float | None, ...] = (None, None, None)
+    """Declared nodata value per band that is present."""
+    scale: tuple[float, ...] | None = None
+    """Per band of the model, reflectance = value * scale + offset; None where unknown; 0 for a band given up."""
+    offset: tuple[float, ...] | None = None
+    """See `scale`."""
+    device: str = "auto"
+    """Where the model runs; resolved in the worker."""
+    precision: str = "auto"
+    """In which numbers; resolved in the worker."""
+    batch_size: int | None = None
+    """Tiles fed at once; None for automatic."""
+
+    @property
+    def tile_shape(self) -> tuple[int, int]:
+        """Cells fed to the network along y and x."""
+        halo = 0 if self.step_px else self.halo_px
+        return self.tile_px[0] + 2 * halo, self.tile_px[1] + 2 * halo
+
+    @property
+    def codes(self) -> int:
+        """Number of codes of the output style."""
+        return len(get_style(self.style).meanings)
+
+    @property
+    def fast_labels(self) -> bool:
+        """Whether labels come straight from the logits: no averaging, no interpolation."""
+        return self.output == "labels" and self.factor == 1 and self.step_px is None

@@ -1,0 +1,244 @@
+"""From images to batches of tiles for the model (numpy only).
+
+An image is one time step of a block, on the model's grid; a job is one tile of one image. What lies outside the cube is
+fed as zeros, like invalid pixels, so the amount of nodata never changes the geometry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+from xcloudmask.halo import BlockPlace, Tile, core_tiles, window_tiles
+from xcloudmask.normalize import BandStatistics, level_vector, statistics, zscore
+from xcloudmask.resample import area_mean
+from xcloudmask.settings import EngineSettings
+
+__all__ = ["Image", "Job", "Places", "batches", "feed", "jobs", "prepare", "tiles_along", "valid_pixels"]
+
+Places = tuple[BlockPlace, BlockPlace]
+
+_BATCH_PX = {"cpu": 1_500_000, "accelerator": 16_000_000}
+"""Cells fed at once where the batch size is automatic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """One time step of a block, on the model's grid."""
+
+    bands: npt.NDArray[np.generic]
+    """(band, y, x) of the bands that are present."""
+    valid: npt.NDArray[np.bool_] | None
+    """(y, x); None where all cells are valid."""
+    fine_valid: npt.NDArray[np.bool_] | None
+    """(y, x) on the grid of the cube; None where all pixels are valid."""
+    stats: BandStatistics | None
+    """Statistics for every tile of the image; None where each tile takes its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One tile of one image."""
+
+    image: int
+    """Index of the image."""
+    y: Tile
+    """The tile along y."""
+    x: Tile
+    """The tile along x."""
+
+
+def valid_pixels(bands: npt.NDArray[np.generic], nodata: Sequence[float | None]) -> npt.NDArray[np.bool_] | None:
+    """Find the pixels that every band has data for.
+
+    Parameters
+    ----------
+    bands
+        (band, y, x), any real dtype.
+    nodata
+        Declared value per band, or None.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        (y, x) bool, False where any band is NaN, infinite or nodata; None where all pixels are valid.
+
+    Examples
+    --------
+    >>> valid_pixels(np.array([[[0, 7]]], np.uint16), [0]).tolist()
+    [[False, True]]
+    """
+    invalid = np.zeros(bands.shape[1:], bool)
+    for band, value in zip(bands, nodata, strict=True):
+        if band.dtype.kind == "f":
+            invalid |= ~np.isfinite(band)
+        if value is not None and not np.isnan(value):
+            invalid |= band == value
+    return ~invalid if invalid.any() else None
+
+
+def prepare(image: npt.NDArray[np.generic], settings: EngineSettings, *, stats: BandStatistics | None = None) -> Image:
+    """Find the valid pixels of an image and bring it to the model's grid.
+
+    Parameters
+    ----------
+    image
+        (band, y, x) of the bands that are present.
+    settings
+        What to do.
+    stats
+        Statistics of the scene; without them, ``normalize="chunk"`` takes those of the image.
+
+    Returns
+    -------
+    Image
+    """
+    fine_valid = valid_pixels(image, settings.nodata)
+    bands, valid = image, fine_valid
+    if settings.factor > 1:
+        bands, valid = area_mean(image, fine_valid, settings.factor)
+    if stats is None and settings.normalize == "chunk":
+        stats = statistics(bands, valid)
+    return Image(bands, valid, fine_valid, stats)
+
+
+def tiles_along(place: BlockPlace, settings: EngineSettings, axis: int) -> list[Tile]:
+    """Tiles that a block needs along an axis (0 is y).
+
+    Parameters
+    ----------
+    place
+        The block, in cells.
+    settings
+        What to do.
+    axis
+        0 for y, 1 for x.
+
+    Returns
+    -------
+    list of Tile
+    """
+    side = settings.tile_px[axis]
+    if settings.step_px:
+        return list(window_tiles(place, window=side, step=settings.step_px))
+    anchor = place.start if settings.normalize == "chunk" else 0
+    return list(core_tiles(place, core=side, halo=settings.halo_px, anchor=anchor))
+
+
+def jobs(images: Sequence[Image], grid: Places, settings: EngineSettings) -> list[Job]:
+    """List the tiles to predict, leaving out those that deliver no valid pixel.
+
+    Parameters
+    ----------
+    images
+        The time steps of the block.
+    grid
+        The block along y and x, in cells.
+    settings
+        What to do.
+
+    Returns
+    -------
+    list of Job
+    """
+    rows, columns = (tiles_along(place, settings, axis) for axis, place in enumerate(grid))
+    every = (Job(index, y, x) for index, y, x in product(range(len(images)), rows, columns))
+    return [job for job in every if _delivers(images[job.image], job, grid)]
+
+
+def _delivers(image: Image, job: Job, grid: Places) -> bool:
+    if image.valid is None:
+        return True
+    rows, columns = (
+        slice(tile.keep_start - place.origin, tile.keep_stop - place.origin)
+        for tile, place in zip((job.y, job.x), grid, strict=True)
+    )
+    return bool(image.valid[rows, columns].any())
+
+
+def batches(todo: Sequence[Job], settings: EngineSettings, device: str) -> Iterator[tuple[Sequence[Job], int]]:
+    """Group jobs, with the size of the batch that each group is fed in.
+
+    A batch of another size can give other last bits. Where labels are promised to be the same for any layout of chunks,
+    all batches have one size, and the last one is filled up with zeros.
+
+    Parameters
+    ----------
+    todo
+        The jobs.
+    settings
+        What to do.
+    device
+        Where the model runs.
+
+    Yields
+    ------
+    tuple
+        Jobs, and the size of their batch.
+    """
+    fixed = settings.normalize != "chunk"
+    size = settings.batch_size
+    if size is None:
+        budget = _BATCH_PX["cpu" if device == "cpu" else "accelerator"]
+        size = 1 if fixed and device == "cpu" else max(1, budget // int(np.prod(settings.tile_shape)))
+    for first in range(0, len(todo), size):
+        group = todo[first : first + size]
+        yield group, size if fixed else len(group)
+
+
+def feed(
+    group: Sequence[Job], size: int, images: Sequence[Image], grid: Places, settings: EngineSettings
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Cut, normalise and stack the tiles of a batch.
+
+    Parameters
+    ----------
+    group
+        Jobs of the batch.
+    size
+        Size of the batch, at least the number of jobs.
+    images, grid, settings
+        As in `jobs`.
+
+    Returns
+    -------
+    tiles : numpy.ndarray
+        (size, band, y, x) float32.
+    level : numpy.ndarray
+        (size, 1 + 2 * bands) float32.
+    """
+    present = list(settings.present)
+    tiles = np.zeros((size, len(present), *settings.tile_shape), np.float32)
+    level = np.zeros((size, 1 + 2 * len(present)), np.float32)
+    for index, job in enumerate(group):
+        image = images[job.image]
+        (rows, to_rows), (columns, to_columns) = _overlap(job.y, grid[0]), _overlap(job.x, grid[1])
+        pixels = image.bands[:, rows, columns]
+        valid = None if image.valid is None else image.valid[rows, columns]
+        stats = statistics(pixels, valid) if image.stats is None else image.stats
+        target = tiles[index, :, to_rows, to_columns]
+        if all(present):
+            zscore(pixels, valid, stats, out=target)
+        else:
+            target[present] = zscore(pixels, valid, stats)
+        level[index] = level_vector(_with_absent(stats, present), scale=settings.scale, offset=settings.offset)
+    return tiles, level
+
+
+def _overlap(tile: Tile, place: BlockPlace) -> tuple[slice, slice]:
+    """The part of a tile that the block has: where it lies in the block, and where in the tile."""
+    start, stop = max(tile.start, place.origin), min(tile.start + tile.size, place.end)
+    return slice(start - place.origin, stop - place.origin), slice(start - tile.start, stop - tile.start)
+
+
+def _with_absent(stats: BandStatistics, present: list[bool]) -> BandStatistics:
+    """Give bands that were given up a place, with zeros."""
+    if all(present):
+        return stats
+    mean, std = np.zeros(len(present)), np.zeros(len(present))
+    mean[present], std[present] = stats.mean, stats.std
+    return BandStatistics(stats.count, mean, std)
