@@ -58,7 +58,7 @@ def predict_block(
     Examples
     --------
     >>> from xcloudmask.models.registry import get_spec
-    >>> settings = EngineSettings(spec=get_spec("default"), halo_px=72, tile_px=(64, 64))
+    >>> settings = EngineSettings(spec=get_spec("default"), halo_px=(0, 0), tile_px=(64, 64))
     >>> place = BlockPlace(start=0, stop=64, depth=72, length=64)
     >>> int(predict_block(np.full((1, 3, 64, 64), np.nan), places=(place, place), settings=settings).min())
     255
@@ -94,12 +94,12 @@ def _labels(images: list[Image], todo: list[Job], grid: Places, settings: Engine
         return result
     runner = get_runner(settings.spec, device=settings.device, precision=settings.precision)
     lookup = style_lookup(get_style(settings.style))
-    halo = settings.halo_px
-    core = (slice(halo, halo + settings.tile_px[0]), slice(halo, halo + settings.tile_px[1]))
+    halo_y, halo_x = settings.halo_px
+    core = (slice(halo_y, halo_y + settings.tile_px[0]), slice(halo_x, halo_x + settings.tile_px[1]))
     for group, size in batches(todo, settings, runner.device):
         predicted = runner.labels(*feed(group, size, images, grid, settings), core)
         for job, labels in zip(group, predicted, strict=False):
-            kept = labels[_shift(job.y.crop, -halo), _shift(job.x.crop, -halo)]
+            kept = labels[_shift(job.y.crop, -halo_y), _shift(job.x.crop, -halo_x)]
             if settings.style != "4-class":
                 kept = lookup[kept]
             result[job.image, _target(job.y, grid[0]), _target(job.x, grid[1])] = kept

@@ -30,7 +30,7 @@ class Geometry:
     factor: int
     """Pixels averaged to one cell, along each axis."""
     halo_cells: int
-    """Context on both sides of a tile; a multiple of the model's stride."""
+    """Context on both sides of a tile that has neighbours; a multiple of the model's stride."""
     tile_cells: tuple[int, int]
     """Cells that a tile delivers, or side of the moving window."""
     step_cells: int | None
@@ -45,8 +45,17 @@ class Geometry:
     @property
     def tile_shape_cells(self) -> tuple[int, int]:
         """Cells fed to the model at once."""
-        halo = 0 if self.step_cells else self.halo_cells
-        return self.tile_cells[0] + 2 * halo, self.tile_cells[1] + 2 * halo
+        halo_y, halo_x = self.tile_halo_cells
+        return self.tile_cells[0] + 2 * halo_y, self.tile_cells[1] + 2 * halo_x
+
+    @property
+    def tile_halo_cells(self) -> tuple[int, int]:
+        """Context along y and x: none where one tile spans the axis, none for the moving window."""
+        halo_y, halo_x = (
+            0 if self.step_cells or sum(sizes) <= core * self.factor else self.halo_cells
+            for sizes, core in zip(self.chunks, self.tile_cells, strict=True)
+        )
+        return halo_y, halo_x
 
 
 def resolution_factor(resolution: tuple[float, float] | None, spec: ModelSpec) -> int:

@@ -119,7 +119,7 @@ def _settings(
         output=output,
         style=options.output_style,
         factor=geometry.factor,
-        halo_px=geometry.halo_cells,
+        halo_px=geometry.tile_halo_cells,
         tile_px=geometry.tile_cells,
         step_px=geometry.step_cells,
         present=present,

@@ -44,7 +44,7 @@ def scene_moments_block(
     --------
     >>> from xcloudmask.halo import BlockPlace
     >>> from xcloudmask.models.registry import get_spec
-    >>> settings = EngineSettings(spec=get_spec("default"), halo_px=72, tile_px=(8, 8))
+    >>> settings = EngineSettings(spec=get_spec("default"), halo_px=(72, 72), tile_px=(8, 8))
     >>> place = BlockPlace(start=0, stop=16, depth=0, length=16)
     >>> scene_moments_block(np.ones((1, 3, 16, 16)), places=(place, place), settings=settings).shape
     (1, 12, 2, 2)

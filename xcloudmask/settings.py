@@ -31,8 +31,8 @@ class EngineSettings:
     """Which codes."""
     factor: int = 1
     """Pixels of the cube averaged to one cell, along each axis."""
-    halo_px: int
-    """Context on both sides of a tile; a multiple of the stride."""
+    halo_px: tuple[int, int]
+    """Context on both sides of a tile along y and x; multiples of the stride, 0 where one tile spans the axis."""
     tile_px: tuple[int, int]
     """Cells a tile delivers along y and x; multiples of the stride."""
     step_px: int | None = None
@@ -55,8 +55,7 @@ class EngineSettings:
     @property
     def tile_shape(self) -> tuple[int, int]:
         """Cells fed to the network along y and x."""
-        halo = 0 if self.step_px else self.halo_px
-        return self.tile_px[0] + 2 * halo, self.tile_px[1] + 2 * halo
+        return self.tile_px[0] + 2 * self.halo_px[0], self.tile_px[1] + 2 * self.halo_px[1]
 
     @property
     def codes(self) -> int:

@@ -126,7 +126,7 @@ def tiles_along(place: BlockPlace, settings: EngineSettings, axis: int) -> list[
     if settings.step_px:
         return list(window_tiles(place, window=side, step=settings.step_px))
     anchor = place.start if settings.normalize == "chunk" else 0
-    return list(core_tiles(place, core=side, halo=settings.halo_px, anchor=anchor))
+    return list(core_tiles(place, core=side, halo=settings.halo_px[axis], anchor=anchor))
 
 
 def jobs(images: Sequence[Image], grid: Places, settings: EngineSettings) -> list[Job]:
