@@ -1,0 +1,207 @@
+"""Labelled patches, thumbnails and clear backgrounds, and the stream of training samples drawn from them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from xcloudmask._optional import require
+from xcloudmask.errors import ReadError
+from xcloudmask.training.labels import ANY, CLEAR, CLOUD, NOT_CLOUD, allowed_from_labels
+
+__all__ = ["BANDS", "WAVELENGTHS_NM", "Patch", "load_patches", "load_thumbnails", "read_table", "split_holdout"]
+
+BANDS = ("red", "green", "nir")
+WAVELENGTHS_NM = (665.0, 560.0, 842.0)
+THUMBNAIL_RESOLUTION_M = 40.0
+_COARSE = ("rfuego", "max-schaefer", "SorourMo")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patch:
+    """An image with sets of allowed classes."""
+
+    name: str
+    """Name of the file, without its ending."""
+    source: str
+    """Where it was gathered."""
+    split: str
+    """train, eval, val or background."""
+    image: npt.NDArray[np.uint16]
+    """(red, green, nir; y; x) reflectance * 10,000; near infrared is 0 where there is none."""
+    valid: npt.NDArray[np.bool_]
+    """(y, x)."""
+    allowed: npt.NDArray[np.uint8]
+    """(y, x) sets of `xcloudmask.training.labels`."""
+    resolution_m: float
+    """Size of a pixel."""
+    level_known: bool = True
+    """False where the values are no reflectance."""
+    nir: bool = True
+    """Whether there is a near infrared band."""
+    weight: float = 1.0
+    """Lower for coarse outlines."""
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether every pixel is known to be clear."""
+        return bool((self.allowed[self.valid] == CLEAR).all())
+
+
+def read_table(folder: Path) -> list[dict[str, str]]:
+    """Read `patches.csv` of a data folder.
+
+    Parameters
+    ----------
+    folder
+        The folder that holds `patches.csv`, `patches/` and `s2cmc_rgb/`.
+
+    Returns
+    -------
+    list of dict
+
+    Raises
+    ------
+    ReadError
+        The table is missing.
+    """
+    path = folder / "patches.csv"
+    if not path.is_file():
+        raise ReadError(
+            f"{path} does not exist. Expected a folder with patches.csv, patches/ and s2cmc_rgb/: give it as --data."
+        )
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def load_patches(folder: Path, *, splits: Sequence[str]) -> list[Patch]:
+    """Load the patches of some splits into memory.
+
+    Parameters
+    ----------
+    folder
+        The data folder.
+    splits
+        Values of the column `split`.
+
+    Returns
+    -------
+    list of Patch
+
+    Raises
+    ------
+    ReadError
+        The table is missing.
+    """
+    return [_load_patch(folder, row) for row in read_table(folder) if row["split"] in splits]
+
+
+def _load_patch(folder: Path, row: dict[str, str]) -> Patch:
+    with np.load(folder / "patches" / f"{row['name']}.npz", allow_pickle=False) as arrays:
+        names = [str(name) for name in arrays["bands"]]
+        image = np.stack([arrays["img"][names.index(band)] for band in BANDS])
+        valid = arrays["valid"]
+        if row["split"] == "background":
+            allowed = np.full(valid.shape, CLEAR, np.uint8)
+        else:
+            allowed = allowed_from_labels(arrays["label"], kind=row["kind"])
+    coarse = any(word in row["source"] for word in _COARSE)
+    allowed = np.where(valid, allowed, ANY).astype(np.uint8)
+    if coarse and row["split"] == "train":
+        allowed = _blank_edges(allowed, 8)
+    return Patch(
+        name=row["name"],
+        source=row["source"],
+        split=row["split"],
+        image=image,
+        valid=valid,
+        allowed=allowed,
+        resolution_m=float(row["res_m"]),
+        weight=0.5 if coarse else 1.0,
+    )
+
+
+def _blank_edges(allowed: npt.NDArray[np.uint8], reach_px: int) -> npt.NDArray[np.uint8]:
+    """Make pixels near the border of two labels unknown: coarse outlines are wrong there."""
+    near = np.zeros(allowed.shape, bool)
+    for axis in (0, 1):
+        for step in range(1, reach_px + 1):
+            for sign in (-step, step):
+                near |= np.roll(allowed, sign, axis) != allowed
+    return np.where(near, ANY, allowed).astype(np.uint8)
+
+
+def load_thumbnails(folder: Path, *, split: str) -> list[Patch]:
+    """Load the RGB thumbnails of the Sentinel-2 Cloud Mask Catalogue.
+
+    Parameters
+    ----------
+    folder
+        The data folder.
+    split
+        "train" or "val".
+
+    Returns
+    -------
+    list of Patch
+        Their 8-bit values are scaled by 10,000 / 255 and are no reflectance.
+
+    Raises
+    ------
+    ReadError
+        The folder is missing.
+    """
+    place = folder / "s2cmc_rgb" / split
+    if not place.is_dir():
+        raise ReadError(f"{place} does not exist. Expected the catalogue's thumbnails there.")
+    image_module = require("PIL.Image", extra="train")
+    patches = []
+    for path in sorted(place.glob("*.jpg")):
+        rgb = np.asarray(image_module.open(path).convert("RGB"))
+        mask = np.asarray(image_module.open(path.with_name(f"{path.stem}_mask.png")).convert("L")) > 127
+        rows = ((np.arange(rgb.shape[0]) + 0.5) * mask.shape[0] / rgb.shape[0]).astype(np.intp)
+        columns = ((np.arange(rgb.shape[1]) + 0.5) * mask.shape[1] / rgb.shape[1]).astype(np.intp)
+        patches.append(_thumbnail(path.stem, split, rgb, mask[np.ix_(rows, columns)]))
+    return patches
+
+
+def _thumbnail(name: str, split: str, rgb: npt.NDArray[np.uint8], cloud: npt.NDArray[np.bool_]) -> Patch:
+    scaled = np.round(rgb[..., :2].astype(np.float32) * (10_000 / 255)).astype(np.uint16)
+    image = np.stack([scaled[..., 0], scaled[..., 1], np.zeros_like(scaled[..., 0])])
+    ground = NOT_CLOUD if cloud.any() else CLEAR
+    return Patch(
+        name=name,
+        source="Sentinel-2 Cloud Mask Catalogue",
+        split=split,
+        image=image,
+        valid=np.ones(cloud.shape, bool),
+        allowed=np.where(cloud, CLOUD, ground).astype(np.uint8),
+        resolution_m=THUMBNAIL_RESOLUTION_M,
+        level_known=False,
+        nir=False,
+    )
+
+
+def split_holdout(patches: Sequence[Patch], *, every: int = 10) -> tuple[list[Patch], list[Patch]]:
+    """Set every n-th patch (in the order of their names) aside for choosing.
+
+    Parameters
+    ----------
+    patches
+        All patches of one kind.
+    every
+        One in so many is set aside.
+
+    Returns
+    -------
+    kept, held_out
+        Two lists.
+    """
+    ordered = sorted(patches, key=lambda patch: patch.name)
+    kept = [patch for index, patch in enumerate(ordered) if index % every != every // 2]
+    return kept, [patch for index, patch in enumerate(ordered) if index % every == every // 2]

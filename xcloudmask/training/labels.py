@@ -1,0 +1,103 @@
+"""Partial labels: each pixel carries the set of classes it may have, as bits of a uint8."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from xcloudmask.classes import CloudClass
+from xcloudmask.errors import ArgumentError
+from xcloudmask.simulate.clouds import SHADOW_TRANSMISSION, THICK_ALBEDO, THIN_ALBEDO, CloudScene
+
+__all__ = ["ANY", "CLEAR", "CLOUD", "NOT_CLOUD", "SHADOW", "THICK", "THIN", "allowed_from_labels", "allowed_from_scene"]
+
+CLEAR = 1 << CloudClass.CLEAR
+THICK = 1 << CloudClass.THICK_CLOUD
+THIN = 1 << CloudClass.THIN_CLOUD
+SHADOW = 1 << CloudClass.CLOUD_SHADOW
+CLOUD = THICK | THIN
+NOT_CLOUD = CLEAR | SHADOW
+ANY = CLOUD | NOT_CLOUD
+"""Nothing is known: no loss, no score."""
+
+_SETS: dict[str, tuple[int, int, int, int]] = {
+    "label4": (CLEAR, THICK, THIN, SHADOW),
+    "label3_noshadowclass": (NOT_CLOUD, THICK, THIN, ANY),
+    "label_cloud_only": (NOT_CLOUD, CLOUD, CLOUD, ANY),
+    "label_cloud_shadow": (CLEAR, CLOUD, CLOUD, SHADOW),
+    "label_shadow_manual_cloud_auto": (CLEAR, CLOUD, CLOUD, SHADOW),
+    "clear": (CLEAR, ANY, ANY, ANY),
+}
+
+
+def allowed_from_labels(label: npt.NDArray[np.uint8], *, kind: str) -> npt.NDArray[np.uint8]:
+    """Turn labels of one kind into sets of allowed classes.
+
+    Parameters
+    ----------
+    label
+        (y, x) codes 0 to 3; anything else is unknown.
+    kind
+        What the codes mean, as in the column `kind` of the patches' table.
+
+    Returns
+    -------
+    numpy.ndarray
+        (y, x) uint8 sets.
+
+    Raises
+    ------
+    ArgumentError
+        The kind is unknown.
+
+    Notes
+    -----
+    Learning from sets of candidate labels: Cour, Sapp, Taskar (2011), JMLR 12.
+
+    Examples
+    --------
+    >>> allowed_from_labels(np.array([[0, 1, 255]], np.uint8), kind="label_cloud_only").tolist()
+    [[9, 6, 15]]
+    """
+    if kind not in _SETS:
+        raise ArgumentError(f"kind={kind!r} is unknown. Expected one of {', '.join(map(repr, _SETS))}.")
+    table = np.full(256, ANY, np.uint8)
+    table[:4] = _SETS[kind]
+    if kind == "label3_noshadowclass" and not np.isin(label, (1, 2, 3)).any():
+        # No cloud anywhere: nothing there to cast a shadow.
+        table[0] = CLEAR
+    return table[label]
+
+
+def allowed_from_scene(scene: CloudScene) -> npt.NDArray[np.uint8]:
+    """Sets of allowed classes of a simulated scene: exact, but wide near the thresholds, where an eye would not decide.
+
+    Parameters
+    ----------
+    scene
+        What `xcloudmask.simulate.add_clouds` returns.
+
+    Returns
+    -------
+    numpy.ndarray
+        (y, x) uint8 sets.
+
+    Examples
+    --------
+    >>> from xcloudmask.simulate import add_clouds
+    >>> rng = np.random.default_rng(0)
+    >>> scene = add_clouds(np.full((1, 32, 32), 0.1, np.float32), wavelengths_nm=(665,), resolution_m=10.0, rng=rng)
+    >>> bool((allowed_from_scene(scene) & (1 << scene.truth)).all())
+    True
+    """
+    allowed = (1 << scene.truth).astype(np.uint8)
+    ground = scene.albedo < THIN_ALBEDO
+    half_shade = (scene.sun_transmission > SHADOW_TRANSMISSION - 0.15) & (scene.sun_transmission < 0.88)
+    # A shadow that changes nothing (deep water in the near infrared) cannot be seen.
+    unseen = (scene.sun_transmission < SHADOW_TRANSMISSION) & (scene.darkening < 0.012)
+    allowed[ground & (half_shade | unseen)] |= NOT_CLOUD
+    edge = (scene.albedo > 0.5 * THIN_ALBEDO) & (scene.albedo < 1.5 * THIN_ALBEDO)
+    beneath = np.where(scene.sun_transmission < SHADOW_TRANSMISSION, SHADOW, CLEAR).astype(np.uint8)
+    allowed[edge] |= THIN | beneath[edge]
+    allowed[(scene.albedo > 0.8 * THICK_ALBEDO) & (scene.albedo < 1.25 * THICK_ALBEDO)] |= CLOUD
+    return allowed

@@ -1,0 +1,82 @@
+"""The loss for partial labels: minus the logarithm of the summed probability of the allowed classes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from xcloudmask.training.labels import ANY, SHADOW, THIN
+
+__all__ = ["partial_label_loss", "set_weights"]
+
+_FLOOR = 1e-5
+
+
+def set_weights(*, shadow: float = 2.5, thin: float = 1.3) -> Tensor:
+    """Return the weight of a pixel by its set of allowed classes.
+
+    Parameters
+    ----------
+    shadow, thin
+        Weight of pixels that are known to be shadow or thin cloud, which are rare; all other labelled pixels weigh 1.
+
+    Returns
+    -------
+    torch.Tensor
+        (16,) weights; 0 for pixels of which nothing is known.
+
+    Examples
+    --------
+    >>> set_weights(shadow=2.0)[[0, 1, 8, 15]].tolist()
+    [0.0, 1.0, 2.0, 0.0]
+    """
+    weights = torch.ones(ANY + 1)
+    weights[SHADOW], weights[THIN] = shadow, thin
+    weights[0] = weights[ANY] = 0.0
+    return weights
+
+
+def partial_label_loss(logits: Tensor, allowed: Tensor, *, sample_weight: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean over the pixels of -log of the summed probability of the allowed classes.
+
+    Parameters
+    ----------
+    logits
+        (n, class, y, x).
+    allowed
+        (n, y, x) uint8 sets; 0 and `ANY` cost nothing.
+    sample_weight
+        (n,) weight of each sample.
+    weights
+        (16,) weight by set, from `set_weights`.
+
+    Returns
+    -------
+    torch.Tensor
+        Scalar; 0 where no pixel is labelled.
+
+    Notes
+    -----
+    Jin and Ghahramani (2002), Learning with Multiple Labels, NIPS 15.
+
+    Examples
+    --------
+    >>> logits = torch.zeros(1, 4, 1, 1)
+    >>> one = torch.ones(1)
+    >>> loss = partial_label_loss(logits, torch.tensor([[[9]]]), sample_weight=one, weights=set_weights())
+    >>> round(loss.item(), 3)  # two of four equal classes
+    0.693
+    """
+    sets = allowed.int()
+    pixel_weight = weights.to(logits.device)[sets] * sample_weight[:, None, None]
+    bits = _bits(logits.shape[1], logits.device)[sets].movedim(-1, 1)
+    inside = (torch.softmax(logits.float(), dim=1) * bits).sum(dim=1)
+    # The floor keeps a pixel that is wrong beyond doubt from ruling the gradient.
+    loss = -torch.log(inside + _FLOOR)
+    return (loss * pixel_weight).sum() / pixel_weight.sum().clamp(min=1.0)
+
+
+def _bits(classes: int, device: torch.device) -> Tensor:
+    """Table (16, class) of 0 and 1: the classes in each set."""
+    sets = torch.arange(ANY + 1, device=device)[:, None]
+    return ((sets >> torch.arange(classes, device=device)) & 1).float()
