@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from xcloudmask.errors import ArgumentError, ArgumentTypeError
 
 __all__ = ["ChunkChoice", "WritePlan", "plan_write"]
 
-ChunkChoice = Mapping[str, int] | Sequence[int] | int | None
+ChunkChoice = Mapping[Any, int] | Sequence[int] | int | None
 """Sizes by dimension, one per dimension, one for y and x, or None for the default."""
 
 EAGER_CHUNK_PX = 2048
