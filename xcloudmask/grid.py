@@ -185,7 +185,8 @@ def metres_per_degree(latitude: float) -> tuple[float, float]:
 
 def _spacing(obj: xr.DataArray | xr.Dataset, dim: str, geotransform_index: int) -> float | None:
     """Mean distance of pixel centres; one pixel has none, so ask the loader's attributes."""
-    coord = obj.coords.get(dim)
+    # coords.get(dim) would make up 0, 1, 2, ... where the dimension has no coordinate.
+    coord = obj.coords[dim] if dim in obj.coords else None  # noqa: SIM401
     if coord is not None and coord.dtype.kind not in "iuf":
         return None
     if coord is not None and coord.size > 1:
