@@ -109,7 +109,9 @@ def get_style(name: str) -> Style:
     for style in STYLES.values():
         if style.name == name:
             return style
-    raise ArgumentError(f"output_style={name!r} is unknown. Expected one of {', '.join(map(repr, get_args(OutputStyle)))}.")
+    raise ArgumentError(
+        f"output_style={name!r} is unknown. Expected one of {', '.join(map(repr, get_args(OutputStyle)))}."
+    )
 
 
 def mask_attrs(style: Style) -> dict[str, Any]:

@@ -22,6 +22,8 @@ __all__ = ["Image", "Job", "Places", "batches", "feed", "jobs", "prepare", "tile
 
 Places = tuple[BlockPlace, BlockPlace]
 
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
 _BATCH_PX = {"cpu": 1_500_000, "accelerator": 16_000_000}
 """Cells fed at once where the batch size is automatic."""
 
@@ -65,7 +67,7 @@ def valid_pixels(bands: npt.NDArray[np.generic], nodata: Sequence[float | None])
     Returns
     -------
     numpy.ndarray or None
-        (y, x) bool, False where any band is NaN, infinite or nodata; None where all pixels are valid.
+        (y, x) bool, False where any band is NaN, infinite, beyond float32 or nodata; None where all pixels are valid.
 
     Examples
     --------
@@ -75,7 +77,8 @@ def valid_pixels(bands: npt.NDArray[np.generic], nodata: Sequence[float | None])
     invalid = np.zeros(bands.shape[1:], bool)
     for band, value in zip(bands, nodata, strict=True):
         if band.dtype.kind == "f":
-            invalid |= ~np.isfinite(band)
+            # What float32 cannot hold is no measurement either: -1.8e308 is a common fill value of float64 rasters.
+            invalid |= ~(np.abs(band) <= _FLOAT32_MAX)
         if value is not None and not np.isnan(value):
             invalid |= band == value
     return ~invalid if invalid.any() else None

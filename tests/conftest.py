@@ -1,0 +1,77 @@
+"""Fixtures and settings for all tests."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import dask
+import hypothesis
+import pytest
+
+from xcloudmask.models.spec import ModelSpec
+
+hypothesis.settings.register_profile(
+    "default",
+    deadline=None,
+    max_examples=15,
+    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("default")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
+    """A real convolutional network, small and random: its labels vary from pixel to pixel."""
+    import torch
+    from safetensors.torch import save_file
+
+    from xcloudmask.models.unet import CloudUNet
+
+    torch.manual_seed(3)
+    net = CloudUNet(width=8, blocks=1)
+    with torch.no_grad():
+        for parameter in net.level_mlp[2].parameters():
+            parameter.normal_(0, 0.5)  # zero at the start: the level would do nothing
+        net.head.weight.mul_(4)
+    path = tmp_path_factory.mktemp("models") / "tiny.safetensors"
+    save_file({key: value.contiguous() for key, value in net.state_dict().items()}, path)
+    return ModelSpec(
+        name="tiny",
+        architecture="unet",
+        config=(("bands", 3), ("classes", 4), ("width", 8), ("blocks", 1), ("level", 1)),
+        optional_bands=("nir",),
+        stride_px=8,
+        radius_px=39,
+        level=True,
+        tile_px=64,
+        window_px=64,
+        weights=str(path),
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+    )
+
+
+class ComputedError(AssertionError):
+    """A dask array was computed although nothing should be."""
+
+
+@pytest.fixture
+def no_compute() -> Iterator[None]:
+    """Run under a scheduler that raises on compute."""
+
+    def scheduler(*args: object, **kwargs: object) -> None:
+        raise ComputedError("a dask input was computed")
+
+    with dask.config.set(scheduler=scheduler):
+        yield
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Real imagery; tests that need it are skipped where it is missing."""
+    root = Path(os.environ.get("XCLOUDMASK_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not (root / "patches.csv").exists():
+        pytest.skip(f"no real imagery at {root}: set XCLOUDMASK_DATA")
+    return root
