@@ -19,7 +19,7 @@ from dask.base import tokenize
 from xcloudmask.errors import ReadError
 from xcloudmask.io._names import acquisition_time, platform_of
 
-__all__ = ["RASTER_SUFFIXES", "RasterFile", "inspect", "is_url", "lazy_band", "name_of"]
+__all__ = ["RASTER_SUFFIXES", "RasterFile", "inspect", "is_url", "lazy_band", "name_of", "open_quietly"]
 
 _DRIVERS = {
     ".tif": "GTiff",
@@ -225,6 +225,33 @@ def _tagged_time(tags: dict[str, str]) -> np.datetime64 | None:
     return None
 
 
+def open_quietly(path: str, mode: str = "r", **options: Any) -> Any:
+    """Open a raster without GDAL's warning that it has no georeference.
+
+    Parameters
+    ----------
+    path
+        Path or URL.
+    mode, options
+        As for `rasterio.open`.
+
+    Returns
+    -------
+    rasterio dataset
+
+    Examples
+    --------
+    >>> open_quietly("B04.tif").count  # doctest: +SKIP
+    1
+    """
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning
+
+    with _warning_filters, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        return rasterio.open(path, mode, **options)
+
+
 def lazy_band(file: RasterFile, index: int, chunks: tuple[tuple[int, ...], tuple[int, ...]]) -> da.Array:
     """Return one band as a dask array.
 
@@ -271,20 +298,13 @@ def lazy_band(file: RasterFile, index: int, chunks: tuple[tuple[int, ...], tuple
 def _open(path: str, driver: str, *, quiet: bool) -> Iterator[Any]:
     """Open a raster; what goes wrong becomes a ReadError that names the file."""
     import rasterio
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+    from rasterio.errors import RasterioError
 
     # Remote files: GDAL would otherwise ask the server for neighbours of the file.
     options = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"} if is_url(path) else {}
     try:
-        with rasterio.Env(**options):
-            if quiet:
-                with _warning_filters, warnings.catch_warnings():
-                    warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                    source = rasterio.open(path, driver=driver)
-            else:
-                source = rasterio.open(path, driver=driver)
-            with source:
-                yield source
+        with rasterio.Env(**options), (open_quietly if quiet else rasterio.open)(path, driver=driver) as source:
+            yield source
     except (RasterioError, OSError) as error:
         if isinstance(error, ReadError):
             raise
