@@ -20,7 +20,7 @@ ABOVE_NUMPY = {"simulate.scene", "training"}  # built on the engine's parts, use
 
 def layer(module: str) -> int:
     """0 numpy, 1 dask, 2 xarray, 3 accessor and command line."""
-    head = module.split(".")[0]
+    head = module.split(".", maxsplit=1)[0]
     if module in ABOVE_NUMPY or head in ABOVE_NUMPY:
         return 2
     if head in NUMPY:

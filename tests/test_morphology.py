@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from xcloudmask._overlap import map_with_halo, merge_chunks
 from xcloudmask.errors import ChunkError
+from xcloudmask.graph import map_with_halo
 from xcloudmask.morphology import dilate_codes, dilate_disc, flag_codes
 
 codes_2d = hnp.arrays(
@@ -61,14 +61,6 @@ def test_the_first_class_wins_and_only_clear_pixels_change():
     assert dilate_codes(codes, grown=[1, 3], radius_px=1).tolist() == [[3, 1, 1, 255, 0]]
     assert dilate_codes(codes, grown=[3, 1], radius_px=1).tolist() == [[3, 3, 1, 255, 0]]
     assert dilate_codes(codes, grown=[1], radius_px=2).tolist() == [[3, 1, 1, 255, 1]]
-
-
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(0, 12))
-def test_merged_chunks_only_remove_borders(chunks, depth):
-    merged = merge_chunks(tuple(chunks), depth_px=depth)
-    assert sum(merged) == sum(chunks)
-    assert set(np.cumsum(merged)) <= set(np.cumsum(chunks))
-    assert len(merged) == 1 or min(merged) >= depth
 
 
 @settings(deadline=None, max_examples=40)

@@ -1,5 +1,7 @@
 """The promises of the engine, as properties, with a real convolutional network."""
 
+import itertools
+
 import dask
 import dask.array as da
 import numpy as np
@@ -23,7 +25,7 @@ def splits(draw, length):
     """Any way to cut an axis into chunks."""
     cuts = sorted(draw(st.sets(st.integers(1, length - 1), max_size=5))) if length > 1 else []
     borders = [0, *cuts, length]
-    return tuple(b - a for a, b in zip(borders, borders[1:], strict=False))
+    return tuple(b - a for a, b in itertools.pairwise(borders))
 
 
 @st.composite

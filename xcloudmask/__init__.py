@@ -17,6 +17,7 @@ from xcloudmask.plan import plan
 from xcloudmask.predict import predict, predict_proba
 from xcloudmask.report import Plan
 from xcloudmask.sensors import SENSORS
+from xcloudmask.viz import plot
 
 __all__ = [
     "NODATA",
@@ -34,6 +35,7 @@ __all__ = [
     "list_models",
     "open_mask",
     "plan",
+    "plot",
     "predict",
     "predict_proba",
     "register_model",

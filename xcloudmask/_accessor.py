@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import xarray as xr
 
-from xcloudmask import masks
+from xcloudmask import masks, viz
 from xcloudmask.io.zarr import to_zarr
 from xcloudmask.plan import plan
 from xcloudmask.predict import predict, predict_proba
@@ -66,3 +66,4 @@ class CloudMaskAccessor:
     dilate = _method(masks.dilate)
     to_style = _method(masks.to_style)
     to_zarr = _method(to_zarr)
+    plot = _method(viz.plot)

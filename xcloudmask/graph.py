@@ -1,4 +1,4 @@
-"""The only module that builds Dask graphs for the models (dask arrays in, dask arrays out; no xarray).
+"""The only module that builds Dask graphs with overlap (dask arrays in, dask arrays out; no xarray).
 
 The bands are stacked once, in one task a chunk, and overlapped together: band by band costs ten times the tasks. The
 graph carries the settings (with the ModelSpec), never a model. Names are tokens of the input's name and the settings,
@@ -7,7 +7,7 @@ so they are the same in every process.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import dask.array as da
@@ -16,11 +16,12 @@ import numpy.typing as npt
 from dask.base import tokenize
 
 from xcloudmask.blocks import predict_block
-from xcloudmask.halo import BlockPlace
+from xcloudmask.errors import ChunkError
+from xcloudmask.halo import BlockPlace, snap_chunks
 from xcloudmask.scene import reduce_scene_moments, scene_moments_block
 from xcloudmask.settings import EngineSettings
 
-__all__ = ["predict_graph", "stack_planes"]
+__all__ = ["map_with_halo", "predict_graph", "stack_planes"]
 
 Chunks = tuple[tuple[int, ...], ...]
 
@@ -179,3 +180,61 @@ def _scene_statistics(stack: da.Array, settings: EngineSettings) -> da.Array:
         name="cloudmask-statistics-" + tokenize(whole.name),
     )
     return result
+
+
+def map_with_halo(
+    array: da.Array, function: Callable[[npt.NDArray[Any]], npt.NDArray[Any]], *, depth_px: int, dtype: npt.DTypeLike
+) -> da.Array:
+    """Map a function over blocks with a halo along the last two axes.
+
+    Dask would rechunk to irregular chunks when one is smaller than the halo, and say nothing. Here small chunks are
+    joined for the work, and the result is cut where the input was, so that it goes on to Zarr as the input would.
+
+    Parameters
+    ----------
+    array
+        (..., y, x) array with known chunks.
+    function
+        Takes and returns a block of one shape; importable, so that workers can find it.
+    depth_px
+        Depth of the halo.
+    dtype
+        Type of the result.
+
+    Returns
+    -------
+    dask.array.Array
+        Shape and chunks of the input.
+
+    Raises
+    ------
+    ChunkError
+        The chunk sizes are not known.
+
+    Examples
+    --------
+    >>> zeros = da.zeros((100, 100), chunks=(45, 45), dtype=bool)
+    >>> map_with_halo(zeros, np.logical_not, depth_px=20, dtype=bool).chunks
+    ((45, 45, 10), (45, 45, 10))
+    """
+    if np.isnan(array.shape).any():
+        raise ChunkError("The chunk sizes of the array are not known. Type: array.compute_chunk_sizes()")
+    meta = np.empty((0,) * array.ndim, dtype)
+    axes = (array.ndim - 2, array.ndim - 1)
+    plan = tuple(
+        snap_chunks(sizes, multiple=1, minimum=depth_px) if axis in axes else sizes
+        for axis, sizes in enumerate(array.chunks)
+    )
+    result: da.Array = da.map_overlap(
+        function,
+        array.rechunk(plan),
+        depth={axis: depth_px if len(plan[axis]) > 1 else 0 for axis in axes},
+        boundary="none",
+        trim=True,
+        allow_rechunk=False,
+        align_arrays=False,
+        dtype=dtype,
+        meta=meta,
+    )
+    cut: da.Array = result.rechunk(array.chunks)
+    return cut

@@ -10,7 +10,6 @@ import numpy as np
 import xarray as xr
 
 from xcloudmask._mask_checks import NOT_CLEAR, check_alignment, check_px, codes_of, style_of
-from xcloudmask._overlap import map_with_halo
 from xcloudmask.classes import (
     NODATA,
     CloudClass,
@@ -21,6 +20,7 @@ from xcloudmask.classes import (
     style_lookup,
 )
 from xcloudmask.errors import ArgumentError, InputError, NotACubeError
+from xcloudmask.graph import map_with_halo
 from xcloudmask.grid import spatial_dims
 from xcloudmask.morphology import dilate_codes, flag_codes
 

@@ -78,13 +78,15 @@ def prepare_cube(cube: xr.DataArray | xr.Dataset, options: Options, *, output: O
         An option does not suit the model.
     """
     spec = get_spec(options.model)
+    _check_sizes(cube)
     selection = select_bands(
         cube, roles=spec.bands, optional=spec.optional_bands, bands=options.bands, sensor=options.sensor
     )
     template = _template(selection)
     stack, lazy = _stack(selection, template)
     given = (stack.chunks[2], stack.chunks[3])
-    resolution = options.resolution_yx_m or resolution_m(template)
+    # The CRS of a Dataset can be a variable that no band carries.
+    resolution = options.resolution_yx_m or resolution_m(template) or resolution_m(cube)
     geometry = plan_geometry(
         given,
         spec,
@@ -105,6 +107,15 @@ def prepare_cube(cube: xr.DataArray | xr.Dataset, options: Options, *, output: O
         geometry=geometry,
         settings=settings,
     )
+
+
+def _check_sizes(cube: xr.DataArray | xr.Dataset) -> None:
+    unknown = [str(dim) for dim, size in getattr(cube, "sizes", {}).items() if math.isnan(size)]
+    if unknown:
+        raise ChunkError(
+            f"The cube has unknown chunk sizes along {', '.join(unknown)}, as boolean indexing leaves them. Expected "
+            "known sizes. Type array.compute_chunk_sizes() on its dask arrays."
+        )
 
 
 def _settings(
@@ -168,11 +179,6 @@ def _stack(selection: BandSelection, template: xr.DataArray) -> tuple[da.Array, 
 def _as_dask(array: xr.DataArray, *, spatial_axes: int) -> tuple[da.Array, bool]:
     data: Any = array.data
     if isinstance(data, da.Array):
-        if any(math.isnan(size) for sizes in data.chunks for size in sizes):
-            raise ChunkError(
-                f"The chunk sizes of {array.name or 'the cube'!r} are unknown: {data.chunks}. Expected known sizes. "
-                "Type cube.compute_chunk_sizes() on the dask array, or load the cube without boolean indexing."
-            )
         return data, True
     if isinstance(data, np.ndarray):
         # One chunk per time step; without a name the pixels need not be hashed.

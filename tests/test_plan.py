@@ -1,0 +1,88 @@
+import xarray as xr
+from cubes import odc_dataset
+
+import xcloudmask
+from xcloudmask.geometry import plan_geometry, resolution_factor
+from xcloudmask.models.registry import get_spec
+
+
+def big(chunk, side=8192, **coords):
+    import dask.array as da
+
+    return xr.Dataset(
+        {b: (("y", "x"), da.zeros((side, side), chunks=chunk, dtype="u2")) for b in ("red", "green", "nir")}, coords
+    )
+
+
+def test_chunks_of_2048_meet_the_budget():
+    plan = big(2048).cloudmask.plan(resolution_m=10)
+    assert plan.pixel_ratio <= 1.15
+    assert plan.rechunk == ""
+    assert plan.tile_px == (2192, 2192)
+    assert plan.warnings == ()
+
+
+def test_a_whole_scene_in_one_chunk_is_cut_into_tiles():
+    plan = big(-1, side=10980).cloudmask.plan(resolution_m=10)
+    assert max(plan.tile_px) <= 2320
+    assert plan.pixel_ratio < 1.25
+
+
+def test_off_phase_chunks_are_explained():
+    plan = big(1001).cloudmask.plan(resolution_m=10)
+    assert "multiples of 8 px" in plan.rechunk
+    assert "9 of" in plan.rechunk
+    assert all(sum(c[:i]) % 8 == 0 for c in plan.chunks[1:] for i in range(len(c)))
+
+
+def test_lattice_needs_aligned_chunks():
+    plan = big(2048).cloudmask.plan(normalize="lattice", resolution_m=10)
+    assert plan.rechunk == ""
+    assert "multiples of 1024 px" in big(1000).cloudmask.plan(normalize="lattice").rechunk
+
+
+def test_warnings_name_the_number():
+    assert any("coarser than the 50 m" in w for w in big(2048).cloudmask.plan(resolution_m=100).warnings)
+    assert any("pixel size is unknown" in w for w in big(2048).cloudmask.plan().warnings)
+    assert any("Small chunks" in w for w in big(256).cloudmask.plan(resolution_m=10).warnings)
+    assert any("smaller than the receptive radius" in w for w in big(2048).cloudmask.plan(halo_px=8).warnings)
+
+
+def test_halo_is_rounded_up_to_the_stride():
+    assert big(2048).cloudmask.plan(halo_px=97).halo_px == 104
+
+
+def test_factor():
+    spec = get_spec("default")
+    assert [resolution_factor((r, r), spec) for r in (0.5, 3, 4.77, 5, 9.99, 10, 30)] == [20, 4, 3, 2, 1, 1, 1]
+    assert resolution_factor(None, spec) == 1
+
+
+def test_halo_of_fine_grids_has_room_for_the_interpolation():
+    spec = get_spec("default")
+    plan = plan_geometry(((4096, 4096),) * 2, spec, factor=4, normalize="chunk", halo_px=None, step_px=None)
+    assert plan.halo_cells >= spec.radius_px + 1
+
+
+def test_plan_reads_well():
+    plan = odc_dataset(chunks={"y": 32}).cloudmask.plan()
+    text = str(plan)
+    for word in ("model", "band red", "nodata", "halo", "chunks", "memory", "rechunk"):
+        assert word in text
+    assert repr(plan).startswith("<Plan default: 2 x 64 x 96")
+    assert "<table>" in plan._repr_html_()
+    assert isinstance(plan, xcloudmask.Plan)
+
+
+def test_accessor_shows_the_arguments():
+    import inspect
+
+    cube = odc_dataset()
+    names = list(inspect.signature(cube.cloudmask.predict).parameters)
+    assert names == [
+        "model", "bands", "sensor", "normalize", "halo_px", "output_style", "categorise", "stride", "resolution_m", "nodata",
+        "device", "precision", "batch_size",
+    ]  # fmt: skip
+    assert cube.cloudmask.predict.__doc__ == xcloudmask.predict.__doc__
+    for name in ("predict", "predict_proba", "plan", "apply", "clear_fraction", "to_zarr", "plot"):
+        assert hasattr(cube.cloudmask, name)
