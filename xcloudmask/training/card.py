@@ -55,7 +55,7 @@ def flat_metrics(result: Mapping[str, Mapping[str, Scores]]) -> dict[str, float]
     dict
         Shares, rounded; measures without a value are left out.
     """
-    flat = {}
+    flat: dict[str, float] = {}
     for source, by_level in result.items():
         for level, measured in by_level.items():
             values = measured.to_dict()
