@@ -73,6 +73,17 @@ def test_one_date_is_drawn_beside_its_image():
     assert "clear" in axes[0, 1].get_title()
 
 
+def test_a_reference_is_drawn_last():
+    cube = odc_dataset(times=1)
+    mask, truth = make_mask(cube), make_mask(cube) * 0
+    axes = plot(mask, rgb=cube, reference=truth)
+    assert axes.shape == (1, 3)
+    np.testing.assert_array_equal(shown(axes[0, 2]), colour_codes(truth.values[0], STYLES["4-class"]))
+    assert axes[0, 2].get_title() == "reference: 100% clear"
+    with pytest.raises(ArgumentError, match="to_style"):
+        plot(mask, reference=make_mask(cube, style="valid-invalid"))
+
+
 def test_several_dates_are_columns():
     cube = odc_dataset(times=8)
     assert plot(make_mask(cube), rgb=cube).shape == (6, 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
@@ -39,18 +39,17 @@ Times = int | Sequence[int] | None
 class Column:
     """One date, as colours."""
 
-    title: str
-    """Date and clear fraction."""
-    classes: npt.NDArray[np.uint8]
-    """(y, x, 3) class colours."""
-    image: npt.NDArray[np.uint8] | None
-    """(y, x, 3) image, or None."""
+    panels: tuple[npt.NDArray[np.uint8], ...]
+    """(y, x, 3) pictures: image, mask, reference; those that there are."""
+    titles: tuple[str, ...]
+    """A title for each panel."""
 
 
 def plot(
     mask: xr.DataArray,
     *,
     rgb: xr.DataArray | xr.Dataset | None = None,
+    reference: xr.DataArray | None = None,
     time: Times = None,
     axes: Any = None,
     max_px: int = 1000,
@@ -65,10 +64,13 @@ def plot(
         (time, y, x) or (y, x) uint8 mask of any output style.
     rgb
         The cube, on the grid of the mask: red, green and blue where it has them, else nir, red and green, else red.
+    reference
+        Another mask on the same grid and in the same style, such as labels.
     time
         Positions along time; None shows the first six.
     axes
-        Matplotlib axes to draw into, image before mask for each date; None makes a figure.
+        Matplotlib axes to draw into: image, mask and reference of the first date, then of the next; None makes a
+        figure.
     max_px
         Longest side of a panel, in pixels of the cube.
 
@@ -96,7 +98,7 @@ def plot(
     >>> plot(mask).shape
     (1, 1)
     """
-    columns, style, aspect = _columns(mask, rgb=rgb, time=time, max_px=max_px)
+    columns, style, aspect = _columns(mask, rgb=rgb, reference=reference, time=time, max_px=max_px)
     if axes is None:
         pyplot = require("matplotlib.pyplot", extra="viz")
         figure = pyplot.figure(layout="constrained")
@@ -112,6 +114,7 @@ def save_picture(
     path: str | PathLike[str],
     *,
     rgb: xr.DataArray | xr.Dataset | None = None,
+    reference: xr.DataArray | None = None,
     time: Times = None,
     max_px: int = 1000,
 ) -> Path:
@@ -119,7 +122,7 @@ def save_picture(
 
     Parameters
     ----------
-    mask, rgb, time, max_px
+    mask, rgb, reference, time, max_px
         See `plot`.
     path
         File to write; it appears when it is complete.
@@ -143,7 +146,7 @@ def save_picture(
     target = Path(path)
     # A figure without pyplot leaves nothing behind, and needs no display.
     figure = require("matplotlib.figure", extra="viz").Figure(layout="constrained")
-    columns, style, aspect = _columns(mask, rgb=rgb, time=time, max_px=max_px)
+    columns, style, aspect = _columns(mask, rgb=rgb, reference=reference, time=time, max_px=max_px)
     _draw(_make_axes(figure, columns, aspect), columns, aspect)
     _add_legend(figure, style)
     partial = target.with_name(f".{target.stem}.partial{target.suffix}")
@@ -159,27 +162,44 @@ def save_picture(
 
 
 def _columns(
-    mask: xr.DataArray, *, rgb: xr.DataArray | xr.Dataset | None, time: Times, max_px: int
+    mask: xr.DataArray,
+    *,
+    rgb: xr.DataArray | xr.Dataset | None,
+    reference: xr.DataArray | None,
+    time: Times,
+    max_px: int,
 ) -> tuple[list[Column], Style, float]:
     """Thin out, compute once, and turn into colours."""
     style = style_of(mask)
     if isinstance(max_px, bool) or not isinstance(max_px, int) or max_px < 1:
         raise ArgumentError(f"max_px={max_px!r}: expected a whole number of 1 or more pixels.")
+    masks = [mask] if reference is None else [mask, _checked_reference(reference, mask)]
+    bands = _bands(rgb, mask) if rgb is not None else []
     y, x = spatial_dims(mask)
     step = -(-max(mask.sizes[y], mask.sizes[x]) // max_px)
-    bands = _bands(rgb, mask) if rgb is not None else []
-    nodata = [value for _, value in bands]
-    thinned = [_thin(array, step, upside_down=_upside_down(mask, y)) for array in (mask, *(band for band, _ in bands))]
-    positions = _positions(mask, time)
-    frames = [[_at(array, position) for array in thinned] for position in positions]
+    thinned = [
+        _thin(array, step, upside_down=_upside_down(mask, y)) for array in (*masks, *(band for band, _ in bands))
+    ]
+    frames = [[_at(array, position) for array in thinned] for position in _positions(mask, time)]
     untyped: Any = dask_base
     computed = untyped.compute(*[[array.variable for array in frame] for frame in frames])
-    columns = [
-        _column(_title(frame[0]), [variable.values for variable in variables], nodata, style)
-        for frame, variables in zip(frames, computed, strict=True)
-    ]
+    nodata = [value for _, value in bands]
+    columns = []
+    for frame, variables in zip(frames, computed, strict=True):
+        arrays = [variable.values for variable in variables]
+        columns.append(_column(_title(frame[0]), arrays[: len(masks)], arrays[len(masks) :], nodata, style))
     resolution = resolution_m(mask)
     return columns, style, resolution[0] / resolution[1] if resolution else 1.0
+
+
+def _checked_reference(reference: xr.DataArray, mask: xr.DataArray) -> xr.DataArray:
+    if style_of(reference).name != style_of(mask).name:
+        raise ArgumentError(
+            f"reference= is a {style_of(reference).name!r} mask, the mask a {style_of(mask).name!r} one. "
+            f"Type: reference=xcloudmask.to_style(reference, {style_of(mask).name!r})"
+        )
+    _check_same_grid(reference, mask)
+    return reference
 
 
 def _at(array: xr.DataArray, position: int | None) -> xr.DataArray:
@@ -249,22 +269,38 @@ def _title(mask: xr.DataArray) -> str:
     return str(time.values.astype("M8[m]")).replace("T", " ")
 
 
-def _column(title: str, arrays: list[npt.NDArray[Any]], nodata: list[float | None], style: Style) -> Column:
-    codes, bands = arrays[0], arrays[1:]
-    valid = codes != NODATA
-    clear = f"{np.mean(codes[valid] == 0):.0%} {style.meanings[0].replace('_', ' ')}" if valid.any() else "no data"
-    image = None
+def _column(
+    title: str,
+    masks: list[npt.NDArray[np.uint8]],
+    bands: list[npt.NDArray[Any]],
+    nodata: list[float | None],
+    style: Style,
+) -> Column:
+    panels = [colour_codes(codes, style) for codes in masks]
+    titles = [_share_text(codes, style) for codes in masks]
+    if len(masks) > 1:
+        titles[1] = f"reference: {titles[1]}"
     if bands:
         seen = np.logical_and.reduce([is_valid(band, value) for band, value in zip(bands, nodata, strict=True)])
-        image = stretch(bands, seen)
-    return Column(title=f"{title}\n{clear}".strip(), classes=colour_codes(codes, style), image=image)
+        panels.insert(0, stretch(bands, seen))
+        titles.insert(0, title)
+    else:
+        titles[0] = f"{title}\n{titles[0]}".strip()
+    return Column(panels=tuple(panels), titles=tuple(titles))
+
+
+def _share_text(codes: npt.NDArray[np.uint8], style: Style) -> str:
+    valid = codes != NODATA
+    if not valid.any():
+        return "no data"
+    return f"{np.mean(codes[valid] == 0):.0%} {style.meanings[0].replace('_', ' ')}"
 
 
 def _make_axes(figure: Any, columns: list[Column], aspect: float) -> Any:
     """Image beside mask for one date; for several, a column each with the image above the mask."""
-    panels = 2 if columns[0].image is not None else 1
+    panels = len(columns[0].panels)
     rows, count = (1, panels) if len(columns) == 1 else (panels, len(columns))
-    height, width = columns[0].classes.shape[:2]
+    height, width = columns[0].panels[0].shape[:2]
     tall = min(max(height * aspect / width, 0.4), 2.5)
     figure.set_size_inches(count * _PANEL_INCHES, rows * _PANEL_INCHES * tall + 1.0)
     axes = figure.subplots(rows, count, squeeze=False)
@@ -272,7 +308,7 @@ def _make_axes(figure: Any, columns: list[Column], aspect: float) -> Any:
 
 
 def _draw(axes: Any, columns: list[Column], aspect: float) -> None:
-    pictures = list(_pictures(columns))
+    pictures = [pair for column in columns for pair in zip(column.titles, column.panels, strict=True)]
     if axes.size < len(pictures):
         raise ArgumentError(f"axes= has {axes.size} axes, and there are {len(pictures)} panels to draw.")
     for panel, (title, picture) in zip(axes.flat, pictures, strict=False):
@@ -280,16 +316,6 @@ def _draw(axes: Any, columns: list[Column], aspect: float) -> None:
         panel.set_title(title, fontsize=9)
         panel.set_xticks([])
         panel.set_yticks([])
-
-
-def _pictures(columns: list[Column]) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
-    for column in columns:
-        if column.image is None:
-            yield column.title, column.classes
-        else:
-            first, _, second = column.title.rpartition("\n")
-            yield first, column.image
-            yield second, column.classes
 
 
 def _add_legend(figure: Any, style: Style) -> None:
