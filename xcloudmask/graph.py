@@ -21,7 +21,7 @@ from xcloudmask.halo import BlockPlace, snap_chunks
 from xcloudmask.scene import reduce_scene_moments, scene_moments_block
 from xcloudmask.settings import EngineSettings
 
-__all__ = ["map_with_halo", "predict_graph", "stack_planes"]
+__all__ = ["add_time", "map_with_halo", "predict_graph", "stack_planes"]
 
 Chunks = tuple[tuple[int, ...], ...]
 
@@ -34,12 +34,13 @@ def stack_planes(planes: Sequence[da.Array]) -> da.Array:
     Parameters
     ----------
     planes
-        (time, y, x) arrays of one shape; the first one's chunks are used.
+        (time, y, x) or (y, x) arrays of one shape; the first one's chunks are used.
 
     Returns
     -------
     dask.array.Array
-        (time, band, y, x), all bands in one chunk, the smallest dtype that holds all.
+        (time, band, y, x), all bands in one chunk, the smallest dtype that holds all; time has length 1 where there is
+        none.
 
     Examples
     --------
@@ -49,11 +50,12 @@ def stack_planes(planes: Sequence[da.Array]) -> da.Array:
     first = planes[0]
     aligned = [plane if plane.chunks == first.chunks else plane.rechunk(first.chunks) for plane in planes]
     dtype = np.result_type(*(plane.dtype for plane in aligned))
+    timeless = first.ndim == 2
     result: da.Array = da.map_blocks(
         _stack,
         *aligned,
-        new_axis=_BAND,
-        chunks=(first.chunks[0], (len(aligned),), *first.chunks[1:]),
+        new_axis=[_TIME, _BAND] if timeless else [_BAND],
+        chunks=((1,) if timeless else first.chunks[0], (len(aligned),), *first.chunks[-2:]),
         dtype=dtype,
         meta=np.empty((0, 0, 0, 0), dtype),
         name="cloudmask-stack-" + tokenize(*(plane.name for plane in aligned)),
@@ -62,10 +64,49 @@ def stack_planes(planes: Sequence[da.Array]) -> da.Array:
 
 
 def _stack(*planes: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    return np.stack(planes, axis=_BAND)
+    stack = np.stack(planes, axis=-3)
+    return stack if stack.ndim == 4 else stack[None]
 
 
-def predict_graph(stack: da.Array, settings: EngineSettings, *, chunks: Chunks, depth: tuple[int, int]) -> da.Array:
+def add_time(bands: da.Array) -> da.Array:
+    """Give a scene a time axis of length 1.
+
+    Parameters
+    ----------
+    bands
+        (band, y, x).
+
+    Returns
+    -------
+    dask.array.Array
+        (1, band, y, x). A slice with None would do the same with a task that dask cannot fuse.
+
+    Examples
+    --------
+    >>> add_time(da.zeros((3, 4, 4), chunks=2)).shape
+    (1, 3, 4, 4)
+    """
+    result: da.Array = da.map_blocks(
+        np.expand_dims,
+        bands,
+        axis=_TIME,
+        new_axis=[_TIME],
+        chunks=((1,), *bands.chunks),
+        dtype=bands.dtype,
+        meta=np.empty((0, 0, 0, 0), bands.dtype),
+        name="cloudmask-time-" + tokenize(bands.name),
+    )
+    return result
+
+
+def predict_graph(
+    stack: da.Array,
+    settings: EngineSettings,
+    *,
+    chunks: Chunks,
+    depth: tuple[int, int],
+    timeless: bool = False,
+) -> da.Array:
     """Build the lazy mask of a stack.
 
     Parameters
@@ -78,6 +119,8 @@ def predict_graph(stack: da.Array, settings: EngineSettings, *, chunks: Chunks, 
         Chunks of time, y and x to work in; no chunk along y or x is smaller than the depth, unless it is alone.
     depth
         Overlap along y and x, in pixels.
+    timeless
+        Leave the time axis, of length 1, out of the result.
 
     Returns
     -------
@@ -95,21 +138,23 @@ def predict_graph(stack: da.Array, settings: EngineSettings, *, chunks: Chunks, 
         arrays.append(_scene_statistics(stack, settings))
         depths.append({})
     labels = settings.output == "labels"
-    shape = chunks if labels else (chunks[0], (settings.codes,), chunks[1], chunks[2])
+    shape = (*(() if timeless else (chunks[0],)), *(() if labels else ((settings.codes,),)), chunks[1], chunks[2])
+    dropped = [*([_TIME] if timeless else []), *([_BAND] if labels or timeless else [])]
     dtype = np.dtype(np.float32 if settings.output == "probability" else np.uint8)
     result: da.Array = da.map_overlap(
-        _PredictBlock(settings, chunks, (depth_y, depth_x)),
+        _PredictBlock(settings, chunks, (depth_y, depth_x), timeless=timeless),
         *arrays,
         depth=depths,
         boundary="none",
         trim=False,
         align_arrays=False,
         allow_rechunk=False,
-        drop_axis=_BAND if labels else None,
+        drop_axis=dropped,
+        new_axis=[0] if timeless and not labels else None,
         chunks=shape,
         dtype=dtype,
         meta=np.empty((0,) * len(shape), dtype),
-        name="cloudmask-" + tokenize(stack.name, settings, chunks, depth),
+        name="cloudmask-" + tokenize(stack.name, settings, chunks, depth, timeless),
     )
     return result
 
@@ -120,12 +165,14 @@ class _OnBlock:
     Instances travel in the graph: chunk borders are kept once, not once a task.
     """
 
-    def __init__(self, settings: EngineSettings, chunks: Chunks, depth: tuple[int, int]) -> None:
-        self.settings, self.depth = settings, depth
+    def __init__(
+        self, settings: EngineSettings, chunks: Chunks, depth: tuple[int, int], *, timeless: bool = False
+    ) -> None:
+        self.settings, self.depth, self.timeless = settings, depth, timeless
         self.borders = tuple(tuple(np.cumsum((0, *sizes)).tolist()) for sizes in chunks[1:])
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
-        return type(self).__name__, tokenize(self.settings), self.borders, self.depth
+        return type(self).__name__, tokenize(self.settings), self.borders, self.depth, self.timeless
 
     def places(self, block_id: tuple[int, ...]) -> tuple[BlockPlace, BlockPlace]:
         """Where the block of that index lies along y and x."""
@@ -145,7 +192,8 @@ class _PredictBlock(_OnBlock):
         block_id: tuple[int, ...],
     ) -> npt.NDArray[Any]:
         row = None if scene is None else scene[:, :, 0, 0]
-        return predict_block(block, places=self.places(block_id), settings=self.settings, scene=row)
+        result = predict_block(block, places=self.places(block_id), settings=self.settings, scene=row)
+        return result[0] if self.timeless else result
 
 
 class _MomentsBlock(_OnBlock):

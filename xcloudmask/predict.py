@@ -190,12 +190,16 @@ def predict_proba(
 
 def _predict(cube: xr.DataArray | xr.Dataset, options: Options, *, output: Output) -> xr.DataArray:
     prepared = prepare_cube(cube, options, output=output)
-    data: Any = predict_graph(prepared.stack, prepared.settings, chunks=prepared.chunks, depth=prepared.geometry.depth)
+    data: Any = predict_graph(
+        prepared.stack,
+        prepared.settings,
+        chunks=prepared.chunks,
+        depth=prepared.geometry.depth,
+        timeless=prepared.template.ndim == 2,
+    )
     if not prepared.lazy:
         # The model itself uses all cores, so one block at a time is fastest and smallest.
         data = data.compute(scheduler="synchronous")
-    if prepared.template.ndim == 2:
-        data = data[0]
     return _as_dataarray(data, prepared)
 
 

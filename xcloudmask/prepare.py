@@ -14,7 +14,7 @@ import xarray as xr
 from xcloudmask.bands import BandSelection, select_bands
 from xcloudmask.errors import ChunkError, InputError, NotACubeError
 from xcloudmask.geometry import Geometry, plan_geometry, resolution_factor
-from xcloudmask.graph import stack_planes
+from xcloudmask.graph import add_time, stack_planes
 from xcloudmask.grid import resolution_m, spatial_dims, time_dim
 from xcloudmask.models.registry import get_spec
 from xcloudmask.models.spec import ModelSpec
@@ -168,12 +168,9 @@ def _stack(selection: BandSelection, template: xr.DataArray) -> tuple[da.Array, 
         dims = list(template.dims)
         array = selection.stack.transpose(*dims[:-2], selection.band_dim, *dims[-2:])
         data, lazy = _as_dask(array, spatial_axes=2)
-        return (data if data.ndim == 4 else data[None]), lazy
+        return (data if data.ndim == 4 else add_time(data)), lazy
     planes = [_as_dask(band.transpose(*template.dims), spatial_axes=2) for band in selection.arrays if band is not None]
-    return (
-        stack_planes([data if data.ndim == 3 else data[None] for data, _ in planes]),
-        any(lazy for _, lazy in planes),
-    )
+    return stack_planes([data for data, _ in planes]), any(lazy for _, lazy in planes)
 
 
 def _as_dask(array: xr.DataArray, *, spatial_axes: int) -> tuple[da.Array, bool]:

@@ -54,9 +54,9 @@ class Runner:
 
         dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
         self.device, self.precision = device, precision
-        self._dtype = dtypes[precision]
+        self.dtype = dtypes[precision]
         self._takes_level = takes_level
-        self._net = net.to(device=device, dtype=self._dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net = net.to(device=device, dtype=self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         # Two threads that share an accelerator take turns: memory for two batches may not be there.
         self._turn = nullcontext() if device == "cpu" else threading.Lock()
 
@@ -86,12 +86,7 @@ class Runner:
 
         with torch.inference_mode():
             logits = self._logits(tiles, level)[:, :, crop[0], crop[1]]
-            best = logits[:, 0]
-            label = torch.zeros_like(best, dtype=torch.uint8)
-            for index in range(1, logits.shape[1]):
-                label.masked_fill_(logits[:, index] > best, index)
-                best = torch.maximum(best, logits[:, index])
-            result: npt.NDArray[np.uint8] = label.cpu().numpy()
+            result: npt.NDArray[np.uint8] = logits.argmax(dim=1).to(torch.uint8).cpu().numpy()
         return result
 
     def probabilities(
@@ -127,10 +122,10 @@ class Runner:
         import torch
 
         limit_torch_threads()
-        batch = torch.from_numpy(tiles).to(self.device, self._dtype)
-        levels = torch.from_numpy(level).to(self.device, self._dtype) if self._takes_level else None
+        batch = torch.from_numpy(tiles).to(self.device, self.dtype)
+        levels = torch.from_numpy(level).to(self.device, self.dtype) if self._takes_level else None
         with self._turn:
-            logits: torch.Tensor = self._net(batch, levels)
+            logits: torch.Tensor = self.net(batch, levels)
         return logits
 
 

@@ -1,0 +1,34 @@
+"""Run benchmarks, all or by name; one JSON object per figure."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from benchmarks import engine, graph, memory  # noqa: F401 - they register themselves
+from benchmarks.core import BENCHMARKS
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("name", nargs="*", help=f"one of {', '.join(BENCHMARKS)}; all by default")
+    parser.add_argument("--quick", action="store_true", help="small sizes: to see that it runs, not to measure")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file, one a line")
+    options = parser.parse_args(arguments)
+    unknown = set(options.name) - set(BENCHMARKS)
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; expected {', '.join(BENCHMARKS)}")
+    lines, missed = [], 0
+    for name in options.name or BENCHMARKS:
+        for figure in BENCHMARKS[name](quick=options.quick):
+            print(figure.to_json(), flush=True)
+            lines.append(figure.to_json())
+            missed += figure.passed is False
+    if options.json:
+        options.json.write_text("\n".join(lines) + "\n")
+    return 1 if missed and not options.quick else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
