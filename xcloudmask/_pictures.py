@@ -13,6 +13,8 @@ from xcloudmask.classes import NODATA_COLOUR, Style
 __all__ = ["colour_codes", "hex_to_rgb", "is_valid", "stretch"]
 
 _STRETCH_PERCENT = (1.0, 98.0)
+_GAMMA = 1.8
+"""Clouds are ten times as bright as land: without it land would be black beside them."""
 
 
 def colour_codes(codes: npt.NDArray[np.uint8], style: Style) -> npt.NDArray[np.uint8]:
@@ -44,7 +46,7 @@ def colour_codes(codes: npt.NDArray[np.uint8], style: Style) -> npt.NDArray[np.u
 
 
 def stretch(bands: Sequence[npt.NDArray[Any]], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """Turn three bands into an image, stretched between percentiles 1 and 98 of each.
+    """Turn three bands into an image, stretched between percentiles 1 and 98 of each, with dark tones lifted.
 
     Parameters
     ----------
@@ -68,8 +70,8 @@ def stretch(bands: Sequence[npt.NDArray[Any]], valid: npt.NDArray[np.bool_]) -> 
     for channel, band in enumerate(bands):
         values = band.astype(np.float32)
         low, high = np.percentile(values[valid], _STRETCH_PERCENT) if valid.any() else (0.0, 1.0)
-        scaled = (values - low) / max(float(high - low), 1e-12)
-        image[..., channel] = np.clip(np.nan_to_num(scaled) * 255, 0, 255)
+        scaled = np.clip(np.nan_to_num((values - low) / max(float(high - low), 1e-12)), 0.0, 1.0)
+        image[..., channel] = scaled ** (1.0 / _GAMMA) * 255
     image[~valid] = hex_to_rgb(NODATA_COLOUR)
     return image
 

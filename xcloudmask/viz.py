@@ -151,7 +151,7 @@ def save_picture(
     _add_legend(figure, style)
     partial = target.with_name(f".{target.stem}.partial{target.suffix}")
     try:
-        figure.savefig(partial, dpi=120)
+        figure.savefig(partial, dpi=150)
         partial.replace(target)
     except (OSError, ValueError) as error:
         raise WriteError(f"{target} cannot be written: {error}") from error

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
+import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -19,10 +20,11 @@ from xcloudmask.errors import ArgumentError, NotACubeError, WriteError
 from xcloudmask.grid import spatial_dims, time_dim
 from xcloudmask.io._cogfile import CogFile, CogMeta
 from xcloudmask.io._georef import affine_of, crs_of
-from xcloudmask.io._raster import is_url
+from xcloudmask.io._raster import inspect, is_url, lazy_band
+from xcloudmask.io._scenes import chunk_sizes
 from xcloudmask.io.zarr import DEFAULT_NAME, check_writable
 
-__all__ = ["to_cog"]
+__all__ = ["cog_paths", "open_cogs", "to_cog"]
 
 OverviewResampling = Literal["nearest", "mode"]
 
@@ -99,6 +101,72 @@ def to_cog(
     metas = [_meta(ordered, date, shares=CLASS_DIM in mask.dims) for date in range(len(paths))]
     _write(ordered, paths, metas, overview_resampling)
     return paths
+
+
+def cog_paths(mask: xr.DataArray, target: str | PathLike[str]) -> list[Path]:
+    """Return the files that `to_cog` would write.
+
+    Parameters
+    ----------
+    mask, target
+        As for `to_cog`.
+
+    Returns
+    -------
+    list of pathlib.Path
+
+    Raises
+    ------
+    ArgumentError
+        A file was named for several dates.
+
+    Examples
+    --------
+    >>> mask = xr.DataArray(np.zeros((2, 1, 1), np.uint8), dims=("time", "y", "x"), attrs={"output_style": "4-class"})
+    >>> [path.name for path in cog_paths(mask, "masks")]
+    ['cloud_mask_0.tif', 'cloud_mask_1.tif']
+    """
+    check_writable(mask)
+    return _paths(_north_up(mask), target)
+
+
+def open_cogs(paths: Sequence[Path], *, like: xr.DataArray) -> xr.DataArray:
+    """Open what `to_cog` wrote, in the shape of the mask it was given.
+
+    Parameters
+    ----------
+    paths
+        The files, in the order of time.
+    like
+        The mask that was written; its pixels are not used.
+
+    Returns
+    -------
+    DataArray
+        Lazy, with the dims, coordinates and attributes of `like`.
+
+    Raises
+    ------
+    ReadError
+        A file cannot be read.
+
+    Examples
+    --------
+    >>> open_cogs(to_cog(mask, "masks/"), like=mask)  # doctest: +SKIP
+    """
+    ordered = _north_up(like)
+    untyped: Any = da
+    files = [inspect(str(path)) for path in paths]
+    sizes = chunk_sizes(files[0].shape, files[0].block, "auto")
+    data = untyped.stack(
+        [untyped.stack([lazy_band(file, band, sizes) for band in range(1, ordered.shape[1] + 1)]) for file in files]
+    )
+    written = ordered.copy(data=data)
+    y, _ = spatial_dims(like)
+    if y in like.coords and not written.indexes[y].equals(like.indexes[y]):
+        written = written.isel({y: slice(None, None, -1)})
+    extra = {dim: 0 for dim in written.dims if dim not in like.dims}
+    return written.isel(extra).transpose(*like.dims)
 
 
 def _north_up(mask: xr.DataArray) -> xr.DataArray:

@@ -14,13 +14,13 @@ from xcloudmask.errors import ArgumentError, ArgumentTypeError, BandNotFoundErro
 from xcloudmask.grid import spatial_dims
 from xcloudmask.io._raster import RASTER_SUFFIXES, inspect, is_url, name_of
 from xcloudmask.io._scenes import Chunks, build_dataset, chunk_sizes
+from xcloudmask.io.zarr import ZARR_FILES
 
 __all__ = ["open_cube"]
 
 PathLikes = str | PathLike[str] | Sequence[str | PathLike[str]]
 
 _NETCDF_SUFFIXES = (".nc", ".nc4", ".netcdf", ".h5")
-_ZARR_FILES = ("zarr.json", ".zgroup", ".zmetadata")
 
 
 def open_cube(paths: PathLikes, *, chunks: Chunks = "auto", bands: Collection[str] | None = None) -> xr.Dataset:
@@ -91,7 +91,7 @@ def _as_list(paths: PathLikes) -> list[str]:
 def _is_zarr(path: str) -> bool:
     if is_url(path):
         return name_of(path).suffix.lower() == ".zarr"
-    return any((Path(path) / name).exists() for name in _ZARR_FILES)
+    return any((Path(path) / name).exists() for name in ZARR_FILES)
 
 
 def _expand(path: str) -> list[str]:

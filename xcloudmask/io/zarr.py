@@ -18,7 +18,7 @@ from xcloudmask.grid import spatial_dims
 from xcloudmask.io._chunks import ChunkChoice, WritePlan, plan_write
 from xcloudmask.io._georef import geozarr_attrs, with_spatial_ref
 
-__all__ = ["DEFAULT_NAME", "check_writable", "open_mask", "to_zarr"]
+__all__ = ["DEFAULT_NAME", "ZARR_FILES", "check_writable", "open_mask", "to_zarr"]
 
 DEFAULT_NAME = "cloud_mask"
 """Name of the variable where the mask has none."""
@@ -28,7 +28,8 @@ TIME_ENCODING = {"units": "microseconds since 1970-01-01", "calendar": "prolepti
 
 ZSTD_LEVEL = 5
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EFBIG)
-_ZARR_FILES = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
+ZARR_FILES = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
+"""What a Zarr store has at its root."""
 
 Store = Any
 """A path, an fsspec URL, or a zarr Store object."""
@@ -177,7 +178,7 @@ def _check_target(store: Store, mode: str) -> None:
         return
     if mode == "w-":
         raise WriteError(f"{path} exists. Type: mode='w' to replace it, or another name.")
-    if not any((path / name).exists() for name in _ZARR_FILES):
+    if not any((path / name).exists() for name in ZARR_FILES):
         raise WriteError(f"{path} exists and is no Zarr store, so mode='w' does not replace it. Give another name.")
 
 

@@ -1,0 +1,199 @@
+"""Arguments and options that several commands share, and how their texts become arguments of `predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from xcloudmask.cli._report import usage_error
+
+__all__ = [
+    "BandOption",
+    "BatchSizeOption",
+    "ChunkOption",
+    "DebugOption",
+    "DeviceOption",
+    "HaloOption",
+    "InputsArgument",
+    "ModelOption",
+    "NodataOption",
+    "NormalizeOption",
+    "OutputStyleOption",
+    "PercentOption",
+    "PrecisionOption",
+    "ResolutionOption",
+    "SchedulerOption",
+    "SensorOption",
+    "StrideOption",
+    "WorkersOption",
+    "predict_arguments",
+]
+
+InputsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT",
+        show_default=False,
+        help="GeoTIFFs (several bands in one, or one a band), a folder of them, a Zarr store or a NetCDF file.",
+    ),
+]
+ModelOption = Annotated[str, typer.Option(help="Name of a model, or the path of its JSON card.")]
+BandOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--band",
+        metavar="ROLE=NAME",
+        show_default=False,
+        help="Which band plays which role, such as red=B04; nir=none does without. Repeat for each band.",
+    ),
+]
+SensorOption = Annotated[str | None, typer.Option(show_default=False, help="Sensor, such as sentinel-2-l2a.")]
+NormalizeOption = Annotated[
+    str,
+    typer.Option(help="Pixels that the z-score is taken over: chunk, lattice (same labels for all chunks) or scene."),
+]
+HaloOption = Annotated[
+    int | None, typer.Option("--halo-px", show_default=False, help="Context around chunks, in pixels.")
+]
+OutputStyleOption = Annotated[str, typer.Option(help="4-class, cloud-noncloud or valid-invalid.")]
+PercentOption = Annotated[bool, typer.Option("--percent", help="Write percent per class instead of codes.")]
+StrideOption = Annotated[
+    int | None, typer.Option(show_default=False, help="Step of a moving window, in pixels: slower, smoother.")
+]
+ResolutionOption = Annotated[
+    str | None,
+    typer.Option("--resolution-m", metavar="M", show_default=False, help="Metres per pixel, or y,x."),
+]
+NodataOption = Annotated[
+    list[str] | None,
+    typer.Option("--nodata", metavar="VALUE", show_default=False, help="Value without data, or ROLE=VALUE (repeat)."),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0 or mps.")]
+PrecisionOption = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
+BatchSizeOption = Annotated[str, typer.Option(metavar="N", help="Tiles fed to the model at once, or auto.")]
+ChunkOption = Annotated[
+    int | None,
+    typer.Option("--chunk-px", min=1, show_default=False, help="Side of a chunk. Default: 2048, or as stored in Zarr."),
+]
+WorkersOption = Annotated[
+    int | None, typer.Option(min=1, show_default=False, help="Threads or processes. Default: one per core.")
+]
+SchedulerOption = Annotated[
+    str,
+    typer.Option(help="threads, processes, distributed, synchronous, or the address of a cluster (tcp://...)."),
+]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+
+def predict_arguments(
+    *,
+    model: str,
+    band: list[str] | None,
+    sensor: str | None,
+    normalize: str,
+    halo_px: int | None,
+    output_style: str,
+    percent: bool,
+    stride: int | None,
+    resolution_m: str | None,
+    nodata: list[str] | None,
+    device: str,
+    precision: str,
+    batch_size: str,
+) -> dict[str, Any]:
+    """Turn options into the keyword arguments of `xcloudmask.predict`, which checks them.
+
+    Parameters
+    ----------
+    model, band, sensor, normalize, halo_px, output_style, percent, stride
+        As typed.
+    resolution_m, nodata, device, precision, batch_size
+        As typed.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ArgumentError
+        A text cannot be understood.
+
+    Examples
+    --------
+    >>> _bands(["red=B04", "nir=none", "green=2"])
+    {'red': 'B04', 'nir': None, 'green': 2}
+    """
+    return {
+        "model": _model(model),
+        "bands": _bands(band),
+        "sensor": sensor,
+        "normalize": normalize,
+        "halo_px": halo_px,
+        "output_style": output_style,
+        "categorise": not percent,
+        "stride": stride,
+        "resolution_m": _resolution(resolution_m),
+        "nodata": _nodata(nodata),
+        "device": device,
+        "precision": precision,
+        "batch_size": batch_size if batch_size == "auto" else _whole(batch_size, "--batch-size"),
+    }
+
+
+def _model(text: str) -> Any:
+    if not text.endswith(".json"):
+        return text
+    from xcloudmask.models.spec import ModelSpec
+
+    if not Path(text).exists():
+        raise usage_error(f"--model {text}: there is no such card.")
+    return ModelSpec.from_card(Path(text))
+
+
+def _bands(pairs: list[str] | None) -> dict[str, str | int | None] | None:
+    if not pairs:
+        return None
+    bands: dict[str, str | int | None] = {}
+    for pair in pairs:
+        role, equals, name = pair.partition("=")
+        if not (role and equals and name):
+            raise usage_error(f"--band {pair}: expected ROLE=NAME. Type: --band red=B04, or --band nir=none")
+        bands[role] = None if name.casefold() == "none" else int(name) if name.isdigit() else name
+    return bands
+
+
+def _nodata(texts: list[str] | None) -> float | dict[str, float] | None:
+    if not texts:
+        return None
+    if len(texts) == 1 and "=" not in texts[0]:
+        return _number(texts[0], "--nodata")
+    pairs = [text.partition("=") for text in texts]
+    if not all(role and equals for role, equals, _ in pairs):
+        raise usage_error(f"--nodata {' '.join(texts)}: expected one number, or ROLE=NUMBER for each band.")
+    return {role: _number(value, "--nodata") for role, _, value in pairs}
+
+
+def _resolution(text: str | None) -> float | tuple[float, float] | None:
+    if text is None:
+        return None
+    parts = [_number(part, "--resolution-m") for part in text.split(",")]
+    if len(parts) > 2:
+        raise usage_error(f"--resolution-m {text}: expected one number, or two (y,x).")
+    return parts[0] if len(parts) == 1 else (parts[0], parts[1])
+
+
+def _number(text: str, option: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise usage_error(f"{option} {text}: expected a number.") from None
+
+
+def _whole(text: str, option: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise usage_error(f"{option} {text}: expected a whole number, or auto.") from None

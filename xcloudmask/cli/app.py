@@ -1,0 +1,46 @@
+"""The application: its commands and what they share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from xcloudmask.cli.demo import demo
+from xcloudmask.cli.info import doctor, models_app
+from xcloudmask.cli.predict import plan, predict
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="xcloudmask",
+    help="Lazy cloud and cloud shadow masks for satellite images.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(value: bool) -> None:  # noqa: FBT001  # as typer calls it
+    if value:
+        from xcloudmask._version import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    version: Annotated[  # read by its callback
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Lazy cloud and cloud shadow masks for satellite images."""
+
+
+app.command()(predict)
+app.command()(plan)
+app.command()(demo)
+app.add_typer(models_app, name="models")
+app.command()(doctor)
