@@ -11,10 +11,29 @@ import xcloudmask
 
 ROOT = Path(xcloudmask.__file__).parent
 
-NUMPY = set(
-    "errors _optional _version classes halo normalize resample settings tiles blocks scene geometry morphology evaluate "
-    "models simulate sensors _sensor _bandnames options".split()
-)
+NUMPY = {
+    "_bandnames",
+    "_buffers",
+    "_optional",
+    "_sensor",
+    "_version",
+    "blocks",
+    "classes",
+    "errors",
+    "evaluate",
+    "geometry",
+    "halo",
+    "models",
+    "morphology",
+    "normalize",
+    "options",
+    "resample",
+    "scene",
+    "sensors",
+    "settings",
+    "simulate",
+    "tiles",
+}
 DASK = {"graph"}
 TOP = {"__init__", "_accessor", "cli", "__main__"}
 ABOVE_NUMPY = {"simulate.scene", "training"}  # built on the engine's parts, used by nobody below

@@ -13,6 +13,7 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
+from xcloudmask._buffers import Buffers
 from xcloudmask.halo import BlockPlace, Tile, core_tiles, window_tiles
 from xcloudmask.normalize import BandStatistics, level_vector, statistics, zscore
 from xcloudmask.resample import area_mean
@@ -21,6 +22,8 @@ from xcloudmask.settings import EngineSettings
 __all__ = ["Image", "Job", "Places", "batches", "feed", "jobs", "prepare", "tiles_along", "valid_pixels"]
 
 Places = tuple[BlockPlace, BlockPlace]
+
+_buffers = Buffers()
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -210,12 +213,12 @@ def feed(
     Returns
     -------
     tiles : numpy.ndarray
-        (size, band, y, x) float32.
+        (size, band, y, x) float32; valid until the next call in the same thread.
     level : numpy.ndarray
         (size, 1 + 2 * bands) float32.
     """
     present = list(settings.present)
-    tiles = np.zeros((size, len(present), *settings.tile_shape), np.float32)
+    tiles = _buffers.get("tiles", (size, len(present), *settings.tile_shape), _new_tiles)
     level = np.zeros((size, 1 + 2 * len(present)), np.float32)
     for index, job in enumerate(group):
         image = images[job.image]
@@ -224,12 +227,19 @@ def feed(
         valid = None if image.valid is None else image.valid[rows, columns]
         stats = statistics(pixels, valid) if image.stats is None else image.stats
         target = tiles[index, :, to_rows, to_columns]
+        if target.shape != tiles.shape[1:] or not all(present):
+            tiles[index] = 0.0
         if all(present):
             zscore(pixels, valid, stats, out=target)
         else:
             target[present] = zscore(pixels, valid, stats)
         level[index] = level_vector(_with_absent(stats, present), scale=settings.scale, offset=settings.offset)
+    tiles[len(group) :] = 0.0
     return tiles, level
+
+
+def _new_tiles(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    return np.empty(shape, np.float32)
 
 
 def _overlap(tile: Tile, place: BlockPlace) -> tuple[slice, slice]:

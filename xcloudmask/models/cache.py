@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from xcloudmask._buffers import Buffers
 from xcloudmask.errors import ArgumentError, WeightsError
 from xcloudmask.models.registry import weights_path
 from xcloudmask.models.spec import ModelSpec
@@ -58,6 +59,7 @@ class Runner:
         self._takes_level = takes_level
         self.net = net.to(device=device, dtype=self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         # Two threads that share an accelerator take turns: memory for two batches may not be there.
+        self._buffers = Buffers()
         self._turn = nullcontext() if device == "cpu" else threading.Lock()
 
     def labels(
@@ -86,8 +88,12 @@ class Runner:
 
         with torch.inference_mode():
             logits = self._logits(tiles, level)[:, :, crop[0], crop[1]]
-            result: npt.NDArray[np.uint8] = logits.argmax(dim=1).to(torch.uint8).cpu().numpy()
-        return result
+            shape = (logits.shape[0], *logits.shape[2:])
+            best = self._buffers.get("best", shape, self._new_indices)
+            torch.argmax(logits, dim=1, out=best)
+            result = best.to(torch.uint8)
+            labels: npt.NDArray[np.uint8] = result.cpu().numpy()
+        return labels
 
     def probabilities(
         self,
@@ -122,11 +128,21 @@ class Runner:
         import torch
 
         limit_torch_threads()
-        batch = torch.from_numpy(tiles).to(self.device, self.dtype)
+        batch = self._buffers.get("batch", tiles.shape, self._new_batch).copy_(torch.from_numpy(tiles))
         levels = torch.from_numpy(level).to(self.device, self.dtype) if self._takes_level else None
         with self._turn:
             logits: torch.Tensor = self.net(batch, levels)
         return logits
+
+    def _new_batch(self, shape: tuple[int, ...]) -> torch.Tensor:
+        import torch
+
+        return torch.empty(shape, dtype=self.dtype, device=self.device)
+
+    def _new_indices(self, shape: tuple[int, ...]) -> torch.Tensor:
+        import torch
+
+        return torch.empty(shape, dtype=torch.int64, device=self.device)
 
 
 def get_runner(spec: ModelSpec, *, device: str = "auto", precision: str = "auto") -> Runner:

@@ -36,7 +36,7 @@ class _Residual(nn.Module):
         self.second = _conv(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.second(F.relu(self.first(x))))
+        return F.relu_(x + self.second(F.relu_(self.first(x))))
 
 
 class CloudUNet(nn.Module):
@@ -84,13 +84,13 @@ class CloudUNet(nn.Module):
     def forward(self, x: Tensor, level: Tensor | None = None) -> Tensor:
         """Return logits (n, classes, y, x) for z-scored bands (n, bands, y, x); y and x are multiples of 8."""
         fine_bias, coarse_bias = self._level_biases(x, level)
-        half = F.relu(self.encode2(F.relu(self.stem(x) + fine_bias)))
-        quarter = F.relu(self.encode4(F.relu(self.down4(half))))
-        eighth = self.context(F.relu(self.down8(quarter) + coarse_bias))
-        quarter = F.relu(quarter + F.interpolate(self.up4(eighth), scale_factor=2.0, mode="nearest"))
-        quarter = F.relu(self.decode4(quarter))
-        half = F.relu(half + F.interpolate(self.up2(quarter), scale_factor=2.0, mode="nearest"))
-        half = F.relu(self.decode2(half))
+        half = F.relu_(self.encode2(F.relu_(self.stem(x) + fine_bias)))
+        quarter = F.relu_(self.encode4(F.relu_(self.down4(half))))
+        eighth = self.context(F.relu_(self.down8(quarter) + coarse_bias))
+        quarter = F.relu_(quarter + F.interpolate(self.up4(eighth), scale_factor=2.0, mode="nearest"))
+        quarter = F.relu_(self.decode4(quarter))
+        half = F.relu_(half + F.interpolate(self.up2(quarter), scale_factor=2.0, mode="nearest"))
+        half = F.relu_(self.decode2(half))
         logits: Tensor = self.to_pixels(self.head(half))
         return logits
 

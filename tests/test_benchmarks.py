@@ -1,0 +1,30 @@
+"""The benchmarks run, untimed."""
+
+import json
+
+import pytest
+from benchmarks.__main__ import main
+from benchmarks.core import BENCHMARKS, Figure
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(BENCHMARKS))
+def test_each_benchmark_runs(name, tmp_path, capsys):
+    target = tmp_path / "figures.json"
+    assert main([name, "--quick", "--json", str(target)]) == 0
+    lines = target.read_text().splitlines()
+    assert lines == capsys.readouterr().out.splitlines()
+    for line in lines:
+        assert set(json.loads(line)) == {"name", "value", "unit", "target", "pass"}
+
+
+def test_unknown_names_are_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["speeed"])
+    assert "expected engine, graph, memory" in capsys.readouterr().err
+
+
+def test_targets():
+    assert Figure(name="a", value=1.0, unit="s").passed is None
+    assert Figure(name="a", value=1.0, unit="s", target="<= 1.1").passed is True
+    assert Figure(name="a", value=1.0, unit="s", target=">= 1.1").passed is False
