@@ -111,18 +111,19 @@ def fit(net: nn.Module, stream: SampleStream, out: Path, *, options: FitOptions)
     if (out / CHECKPOINT).exists():
         progress = load_checkpoint(out / CHECKPOINT, net=net, ema=ema, optimizer=optimizer)
         _log.info("resumed at step %d of %d", progress.step, progress.planned)
-    weights, clock, saved, shown = set_weights(), time.monotonic() - progress.elapsed_s, time.monotonic(), 0.0
+    weights, clock, saved = set_weights(), time.monotonic() - progress.elapsed_s, time.monotonic()
+    losses: list[float] = []
     for batch in _batches(stream, first=progress.step, options=options):
         if progress.step >= progress.planned:
             break
         _set_rate(optimizer, options, progress)
-        shown += _step(net, optimizer, batch, weights, bf16=options.bf16)
+        losses.append(_step(net, optimizer, batch, weights, bf16=options.bf16))
         progress = replace(progress, step=progress.step + 1, elapsed_s=time.monotonic() - clock)
         _average(ema, net, memory=min(options.ema, progress.step / (progress.step + 20)))
         if progress.step % _LOG_STEPS == 0:
             progress = _replan(progress, options)
-            _log.info("%s loss %.4f", progress, shown / _LOG_STEPS)
-            shown = 0.0
+            _log.info("%s loss %.4f", progress, sum(losses) / len(losses))
+            losses.clear()
         if time.monotonic() - saved > options.checkpoint_s or progress.step == progress.planned:
             save_checkpoint(out / CHECKPOINT, net=net, ema=ema, optimizer=optimizer, progress=progress)
             saved = time.monotonic()

@@ -27,6 +27,8 @@ class Mixture:
 
     simulated: float = 0.48
     """Share with simulated clouds on clear patches."""
+    simulated_clear: float = 0.2
+    """Share of those that stay without a cloud."""
     real: float = 0.24
     """Share of labelled patches; the rest are thumbnails."""
     level_dropped: float = 0.35
@@ -54,7 +56,7 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
     labelled
         Labelled patches; the fully clear ones also serve as backgrounds.
     thumbnails
-        Patches without near infrared and level.
+        Patches without near infrared.
     backgrounds
         Clear patches.
     mixture
@@ -122,7 +124,7 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
             window.image = augment.relief(window.image, rng)
         if rng.random() < 0.1:
             window.image = augment.snow(window.image, rng)
-        if rng.random() < 0.1:
+        if rng.random() < self.mixture.simulated_clear:
             window.allowed = np.full(window.valid.shape, CLEAR, np.uint8)
             return
         scene = add_clouds(window.image, wavelengths_nm=WAVELENGTHS_NM, resolution_m=window.resolution_m, rng=rng)
