@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -152,6 +153,8 @@ def _staged(target: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         _remove_empty(created)
+        # Threads at work when another one failed may still write; they are done when this runs.
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         raise
     shutil.rmtree(folder, ignore_errors=True)
 
