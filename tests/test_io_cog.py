@@ -89,6 +89,22 @@ def test_rows_run_from_north_to_south(tmp_path):
         assert file.transform.e == -20
 
 
+def test_the_declared_transform_is_kept_to_the_last_bit(tmp_path):
+    declared = Affine(0.00019446717011477552, 0, -111.93141764318219, 0, -0.0001087675532796607, 57.105787570770836)
+    a, _, c, _, e, f = declared[:6]
+    mask = make_mask(crs="EPSG:4326").isel(time=0)
+    mask = mask.assign_coords(x=c + a * (np.arange(90) + 0.5), y=f + e * (np.arange(70) + 0.5))
+    mask["spatial_ref"].attrs["GeoTransform"] = f"{c} {a} 0 {f} 0 {e}"
+    (path,) = to_cog(mask, tmp_path / "mask.tif")
+    with rasterio.open(path) as file:
+        assert file.transform == declared
+    (path,) = to_cog(mask.isel(x=slice(3, None, 2), y=[5]), tmp_path / "part.tif")
+    with rasterio.open(path) as file:
+        assert file.transform.a == pytest.approx(2 * a)
+        assert file.transform.c == pytest.approx(c + 2.5 * a)
+        assert (file.transform.e, file.transform.f) == pytest.approx((e, f + 5 * e))
+
+
 def test_percentages_become_bands(tmp_path):
     percent = np.random.default_rng(0).integers(0, 101, (4, 30, 40)).astype(np.uint8)
     percent[:, :2] = 255

@@ -16,6 +16,9 @@ __all__ = ["affine_of", "crs_of", "geozarr_attrs", "grid_mapping_name", "with_sp
 Affine6 = tuple[float, float, float, float, float, float]
 """(a, b, c, d, e, f) as in rasterio: x = a * column + b * row + c, y = d * column + e * row + f."""
 
+_AGREE = 1e-4
+"""Share of a pixel up to which two georeferences are the same."""
+
 PROJ_CONVENTION = {
     "schema_url": "https://raw.githubusercontent.com/zarr-conventions/geo-proj/refs/tags/v1/schema.json",
     "spec_url": "https://github.com/zarr-conventions/geo-proj/blob/v1/README.md",
@@ -119,13 +122,11 @@ def affine_of(array: xr.DataArray) -> Affine6 | None:
     y, x = spatial_dims(array)
     if y not in array.coords or x not in array.coords:
         return None
-    declared = _declared_transform(array)
-    steps = _step(array, y, declared[4] if declared else None), _step(array, x, declared[0] if declared else None)
-    if steps[0] is None or steps[1] is None:
+    a, _, c, _, e, f = _declared_transform(array) or (None,) * 6
+    rows, columns = _axis(array, y, step=e, start=f), _axis(array, x, step=a, start=c)
+    if rows is None or columns is None:
         return None
-    left = float(array.coords[x][0]) - steps[1] / 2
-    top = float(array.coords[y][0]) - steps[0] / 2
-    return (steps[1], 0.0, left, 0.0, steps[0], top)
+    return (columns[0], 0.0, columns[1], 0.0, rows[0], rows[1])
 
 
 def _declared_transform(array: xr.DataArray) -> Affine6 | None:
@@ -139,15 +140,25 @@ def _declared_transform(array: xr.DataArray) -> Affine6 | None:
     return (a, b, c, d, e, f)
 
 
-def _step(array: xr.DataArray, dim: str, declared: float | None) -> float | None:
+def _axis(array: xr.DataArray, dim: str, *, step: float | None, start: float | None) -> tuple[float, float] | None:
+    """Return the spacing and the outer edge of the first pixel along an axis.
+
+    What the grid mapping declares is taken where the coordinates agree with it: they carry rounding errors.
+    """
     centres = array.coords[dim].to_numpy()
     if centres.dtype.kind not in "iuf" or centres.size == 0:
         return None
-    if centres.size == 1:
-        return declared
-    step = float(centres[-1] - centres[0]) / (centres.size - 1)
-    regular = np.allclose(np.diff(centres), step, rtol=1e-3, atol=0.0)
-    return step if regular and step != 0 else None
+    spacing = step
+    if centres.size > 1:
+        spacing = float(centres[-1] - centres[0]) / (centres.size - 1)
+        if spacing == 0 or not np.allclose(np.diff(centres), spacing, rtol=1e-3, atol=0.0):
+            return None
+        if step is not None and abs(spacing - step) * centres.size < abs(step) * _AGREE:
+            spacing = step
+    if spacing is None:
+        return None
+    edge = float(centres[0]) - spacing / 2
+    return spacing, start if start is not None and abs(edge - start) < abs(spacing) * _AGREE else edge
 
 
 def with_spatial_ref(array: xr.DataArray) -> tuple[xr.DataArray, Hashable | None]:
