@@ -212,6 +212,23 @@ def test_other_formats_are_read_one_at_a_time(tmp_path):
         np.testing.assert_array_equal(cube["B04"], pixels(dtype="uint8"))
 
 
+def test_a_sentinel_2_product(tmp_path):
+    product = tmp_path / "S2A_MSIL2A_20190411T105621_N0500_R094_T31UFU_20221001T000000.SAFE"
+    for size, bands in {10: ("B03", "B04", "B08"), 20: ("B04", "B8A", "SCL")}.items():
+        images = product / "GRANULE" / "L2A_T31UFU" / "IMG_DATA" / f"R{size}m"
+        images.mkdir(parents=True)
+        for seed, band in enumerate(bands):
+            path = images / f"T31UFU_20190411T105621_{band}_{size}m.jp2"
+            grid = from_origin(600_000, 5_000_000, size, size)
+            values = pixels(seed, shape=(800 // size, 1000 // size))
+            write(path, values, transform=grid, driver="JP2OpenJPEG", nodata=None, quality="100", reversible="YES")
+    with pytest.warns(UserWarning, match="B8A"):
+        cube = open_cube(product, chunks=32)
+    assert list(cube) == ["B03", "B04", "B08"]
+    with dask.config.set(scheduler="threads"):
+        np.testing.assert_array_equal(cube["B04"], pixels(1, shape=(80, 100)))
+
+
 def test_keys_are_the_same_in_any_process_and_change_with_the_file(tmp_path):
     path = write(tmp_path / "B04.tif", pixels())
     cube = open_cube(path)

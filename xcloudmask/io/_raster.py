@@ -35,7 +35,8 @@ _DRIVERS = {
 RASTER_SUFFIXES = tuple(_DRIVERS)
 """Suffixes of raster files, in lower case."""
 
-# GDAL: reading JP2 while another thread closes a file can crash the process. Only GTiff is read from several threads.
+# GDAL: reading JP2 while another thread closes a GeoTIFF can crash the process. Several threads read only where all
+# files are GeoTIFF.
 _one_at_a_time = threading.RLock()
 # The filters of `warnings` belong to the process: they are changed by one thread at a time.
 _warning_filters = threading.Lock()
@@ -102,6 +103,8 @@ class RasterBand:
     """Type of the pixels."""
     georeferenced: bool
     """Whether the file has a transform: GDAL warns where it has none."""
+    exclusive: bool
+    """Whether no other file may be open in this process at the same time."""
 
     @property
     def ndim(self) -> int:
@@ -112,7 +115,7 @@ class RasterBand:
         """Read a window."""
         rows, columns = (slice(*part.indices(size)) for part, size in zip(window, self.shape, strict=True))
         with (
-            _one_at_a_time if self.driver != "GTiff" else nullcontext(),
+            _one_at_a_time if self.exclusive else nullcontext(),
             _open(self.path, self.driver, quiet=not self.georeferenced) as source,
         ):
             pixels: npt.NDArray[Any] = source.read(
@@ -252,7 +255,9 @@ def open_quietly(path: str, mode: str = "r", **options: Any) -> Any:
         return rasterio.open(path, mode, **options)
 
 
-def lazy_band(file: RasterFile, index: int, chunks: tuple[tuple[int, ...], tuple[int, ...]]) -> da.Array:
+def lazy_band(
+    file: RasterFile, index: int, chunks: tuple[tuple[int, ...], tuple[int, ...]], *, exclusive: bool = False
+) -> da.Array:
     """Return one band as a dask array.
 
     Parameters
@@ -263,6 +268,8 @@ def lazy_band(file: RasterFile, index: int, chunks: tuple[tuple[int, ...], tuple
         Band number, from 1.
     chunks
         Chunk sizes along y and x.
+    exclusive
+        Whether the file is read while no other one is open: for cubes that have files other than GeoTIFF.
 
     Returns
     -------
@@ -281,6 +288,7 @@ def lazy_band(file: RasterFile, index: int, chunks: tuple[tuple[int, ...], tuple
         shape=file.shape,
         dtype=dtype,
         georeferenced=file.transform is not None,
+        exclusive=exclusive or file.driver != "GTiff",
     )
     untyped: Any = da
     array: da.Array = untyped.from_array(

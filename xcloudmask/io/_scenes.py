@@ -80,7 +80,8 @@ def build_dataset(files: Sequence[RasterFile], *, chunks: Chunks, bands: Collect
         raise InputError("The files are of several dates and have no band in common. Give the files of one sensor.")
     first = next(iter(scenes.values()))[names[0]].file
     sizes = chunk_sizes(first.shape, first.block, chunks)
-    variables = {name: _variable([scene[name] for scene in scenes.values()], sizes) for name in names}
+    exclusive = any(layer.file.driver != "GTiff" for layer in layers)
+    variables = {name: _variable([scene[name] for scene in scenes.values()], sizes, exclusive) for name in names}
     times = list(scenes)
     dataset = xr.Dataset(variables, coords=_coords(first, times))
     for variable in dataset.data_vars.values():
@@ -230,7 +231,11 @@ def _check_grids(scenes: dict[np.datetime64 | None, Scene]) -> None:
         )
 
 
-def _variable(layers: list[Layer], sizes: tuple[tuple[int, ...], tuple[int, ...]]) -> xr.Variable:
+def _variable(
+    layers: list[Layer],
+    sizes: tuple[tuple[int, ...], tuple[int, ...]],
+    exclusive: bool,  # noqa: FBT001
+) -> xr.Variable:
     """Return one band, stacked along time where there are several dates."""
     for layer in layers[1:]:
         if layer.declared != layers[0].declared:
@@ -239,7 +244,7 @@ def _variable(layers: list[Layer], sizes: tuple[tuple[int, ...], tuple[int, ...]
                 f"{layers[0].declared} and {layer.declared}. Mask them one by one."
             )
     untyped: Any = da
-    planes = [lazy_band(layer.file, layer.index, sizes) for layer in layers]
+    planes = [lazy_band(layer.file, layer.index, sizes, exclusive=exclusive) for layer in layers]
     if len(planes) == 1:
         return xr.Variable(("y", "x"), planes[0], _attrs(layers[0]))
     return xr.Variable(("time", "y", "x"), untyped.stack(planes), _attrs(layers[0]))

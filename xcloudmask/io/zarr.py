@@ -82,7 +82,8 @@ def to_zarr(
     Notes
     -----
     Dask chunks that do not end on the borders of chunks or shards are rechunked: two tasks never write one file. Zarr
-    stores no chunk that is all nodata, so count no files to see how far a run is.
+    stores no chunk that is all nodata, so count no files to see how far a run is. Where the computation fails, the
+    store is left as far as it got: write it again with ``mode="w"``.
 
     Examples
     --------
