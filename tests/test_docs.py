@@ -16,7 +16,7 @@ DOCS = ROOT / "docs"
 
 needs_sphinx = pytest.mark.skipif(
     any(find_spec(name) is None for name in ("sphinx", "myst_nb", "numpydoc", "pydata_sphinx_theme", "matplotlib")),
-    reason="the packages of the dependency group docs are not installed",
+    reason="not installed: pip install 'xcloudmask[docs,viz]'",
 )
 
 
