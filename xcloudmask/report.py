@@ -195,7 +195,10 @@ def _scale_text(prepared: Prepared) -> str:
     if not prepared.spec.level:
         return "not used by the model"
     if prepared.settings.scale is None:
-        return "scale unknown: the model does without the level (say sensor=, or keep scale_factor in the attributes)"
+        return (
+            "scale unknown: the model does without the level (give the bands the attributes scale_factor and "
+            "add_offset, or say sensor= where the sensor fixes them)"
+        )
     return "scale known: the model gets the level of each band"
 
 
