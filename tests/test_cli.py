@@ -22,8 +22,6 @@ from xcloudmask.cli.app import app
 from xcloudmask.errors import ArgumentError
 from xcloudmask.io import open_mask, to_cog
 
-pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
-
 SHAPE = (64, 96)
 
 

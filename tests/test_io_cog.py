@@ -13,8 +13,6 @@ from xcloudmask.classes import CLASS_DIM, STYLES, mask_attrs
 from xcloudmask.errors import ArgumentError, NotACubeError, ReadError, WriteError
 from xcloudmask.io import cog, open_cube, to_cog
 
-pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
-
 CODES = np.array([0, 1, 2, 3, 255], np.uint8)
 TIMES = np.array(["2024-01-01T10:20:30", "2024-01-06"], "M8[ns]")
 

@@ -17,8 +17,6 @@ from xcloudmask.errors import ArgumentError, ArgumentTypeError, BandNotFoundErro
 from xcloudmask.io import open_cube
 from xcloudmask.io._names import acquisition_time, band_of, is_auxiliary, platform_of
 
-pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
-
 SCENES = Path(__file__).parents[2] / "shared" / "data" / "scenes"
 needs_scenes = pytest.mark.skipif(not SCENES.exists(), reason="the real scenes are not part of the package")
 

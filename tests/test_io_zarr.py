@@ -17,9 +17,6 @@ from xcloudmask.errors import ArgumentError, ArgumentTypeError, NotACubeError, R
 from xcloudmask.io import open_mask, to_zarr
 from xcloudmask.io._chunks import plan_write
 
-# affine 3 speaks up inside rioxarray, as a PendingDeprecationWarning.
-pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
-
 CRS_ATTRS = {"crs_wkt": "", "spatial_ref": ""}
 
 

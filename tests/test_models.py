@@ -85,13 +85,24 @@ def test_registered_model_is_found(tiny_model):
 def test_spec_survives_a_card(tiny_model, tmp_path):
     card = tmp_path / "card.json"
     card.write_text(json.dumps(tiny_model.to_dict() | {"comment": "only in the card"}))
-    assert ModelSpec.from_card(card) == tiny_model
+    assert ModelSpec.from_card(str(card)) == tiny_model
+    beside = {**tiny_model.to_dict(), "weights": "w.safetensors"}
+    card.write_text(json.dumps(beside))
+    assert weights_path(ModelSpec.from_card(card)) == tmp_path / "w.safetensors"
     card.write_text("{")
     with pytest.raises(errors.ModelError, match="no model card"):
         ModelSpec.from_card(card)
     card.write_text(json.dumps(tiny_model.to_dict() | {"stride_px": 0}))
     with pytest.raises(errors.ModelError, match="stride_px=0"):
         ModelSpec.from_card(card)
+    with pytest.raises(errors.ModelError, match="cannot be read"):
+        ModelSpec.from_card(tmp_path / "none.json")
+
+
+def test_spec_of_lists_is_hashable(tiny_model):
+    listed = replace(tiny_model, bands=list(tiny_model.bands), config=dict(tiny_model.config))
+    assert listed == tiny_model
+    assert hash(listed) == hash(tiny_model)
 
 
 def test_spec_shows_itself(tiny_model):

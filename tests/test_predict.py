@@ -5,6 +5,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+import rioxarray  # noqa: F401 - the .rio accessor
 import xarray as xr
 from cubes import odc_dataset, rioxarray_array, stackstac_array
 
@@ -28,6 +29,7 @@ def test_loaders_as_they_are(cube, tiny_model):
     mask = cube.cloudmask.predict(model=tiny_model)
     assert mask.dims == tuple(dim for dim in cube.dims if dim != "band")
     assert not {"band", "common_name", "title"} & set(mask.coords)
+    assert mask.rio.crs.to_epsg() == 32631
 
 
 def test_stackstac_chunks_of_one_band(tiny_model):

@@ -9,7 +9,7 @@ from xcloudmask._accessor import CloudMaskAccessor
 from xcloudmask._version import __version__
 from xcloudmask.classes import NODATA, CloudClass
 from xcloudmask.errors import XCloudMaskError
-from xcloudmask.io.zarr import open_mask, to_zarr
+from xcloudmask.io import open_cube, open_mask, to_cog, to_zarr
 from xcloudmask.masks import apply, clear_fraction, dilate, to_style
 from xcloudmask.models.registry import list_models, register_model
 from xcloudmask.models.spec import ModelSpec
@@ -33,12 +33,14 @@ __all__ = [
     "dilate",
     "errors",
     "list_models",
+    "open_cube",
     "open_mask",
     "plan",
     "plot",
     "predict",
     "predict_proba",
     "register_model",
+    "to_cog",
     "to_style",
     "to_zarr",
 ]

@@ -14,7 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 import xarray as xr
 
 from xcloudmask import masks, viz
-from xcloudmask.io.zarr import to_zarr
+from xcloudmask.io import to_cog, to_zarr
 from xcloudmask.plan import plan
 from xcloudmask.predict import predict, predict_proba
 
@@ -66,4 +66,5 @@ class CloudMaskAccessor:
     dilate = _method(masks.dilate)
     to_style = _method(masks.to_style)
     to_zarr = _method(to_zarr)
+    to_cog = _method(to_cog)
     plot = _method(viz.plot)

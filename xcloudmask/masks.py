@@ -75,6 +75,8 @@ def apply(
 
     Examples
     --------
+    >>> import numpy as np, xarray as xr
+    >>> from xcloudmask.classes import get_style, mask_attrs
     >>> cube = xr.DataArray(np.array([[5, 6, 7]], np.uint16), dims=("y", "x"), attrs={"nodata": 0})
     >>> mask = xr.DataArray(np.array([[0, 1, 255]], np.uint8), dims=("y", "x"), attrs=mask_attrs(get_style("4-class")))
     >>> apply(cube, mask).values.tolist()
@@ -120,6 +122,8 @@ def dilate(mask: xr.DataArray, *, px: int, classes: Sequence[str] | str = NOT_CL
 
     Examples
     --------
+    >>> import numpy as np, xarray as xr
+    >>> from xcloudmask.classes import get_style, mask_attrs
     >>> mask = xr.DataArray(np.array([[0, 1, 0, 0]], np.uint8), dims=("y", "x"), attrs=mask_attrs(get_style("4-class")))
     >>> dilate(mask, px=1).values.tolist()
     [[1, 1, 1, 0]]
@@ -154,6 +158,8 @@ def to_style(mask: xr.DataArray, style: OutputStyle) -> xr.DataArray:
 
     Examples
     --------
+    >>> import numpy as np, xarray as xr
+    >>> from xcloudmask.classes import get_style, mask_attrs
     >>> mask = xr.DataArray(np.array([[0, 1, 3]], np.uint8), dims=("y", "x"), attrs=mask_attrs(get_style("4-class")))
     >>> to_style(mask, "valid-invalid").values.tolist()
     [[0, 1, 1]]
@@ -196,6 +202,8 @@ def clear_fraction(mask: xr.DataArray, *, dim: Hashable | Iterable[Hashable] | N
 
     Examples
     --------
+    >>> import numpy as np, xarray as xr
+    >>> from xcloudmask.classes import get_style, mask_attrs
     >>> codes = np.array([[0, 0, 0, 1, 255]], np.uint8)
     >>> mask = xr.DataArray(codes, dims=("y", "x"), attrs=mask_attrs(get_style("4-class")))
     >>> float(clear_fraction(mask))

@@ -19,7 +19,7 @@ __all__ = ["Bands", "Nodata", "Options", "Precision", "ResolutionM"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Bands = Mapping[str, str | int | None] | Sequence[str | int | None]
 Nodata = float | Mapping[str, float]
-ResolutionM = float | tuple[float, float]
+ResolutionM = float | Sequence[float]
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
@@ -83,8 +83,8 @@ class Options:
         """Pixel size along y and x, in metres, where it was given."""
         if self.resolution_m is None:
             return None
-        if isinstance(self.resolution_m, tuple):
-            return float(self.resolution_m[0]), float(self.resolution_m[1])
+        if isinstance(self.resolution_m, Sequence):
+            return float(self.resolution_m[0]), float(self.resolution_m[-1])
         return float(self.resolution_m), float(self.resolution_m)
 
 
@@ -116,7 +116,7 @@ def _number(name: str, value: Any) -> None:
 
 
 def _resolution(value: Any) -> None:
-    sides = value if isinstance(value, tuple) else (value,)
+    sides = value if isinstance(value, tuple | list) else (value,)
     if len(sides) not in (1, 2):
         raise ArgumentError(
             f"resolution_m={value!r} has {len(sides)} values. Expected metres per pixel, or a pair (y, x)."

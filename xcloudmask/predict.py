@@ -10,6 +10,7 @@ import xarray as xr
 from xcloudmask._version import __version__
 from xcloudmask.classes import CLASS_DIM, NODATA, OutputStyle, get_style, mask_attrs
 from xcloudmask.graph import predict_graph
+from xcloudmask.io._georef import with_spatial_ref
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.options import Bands, Nodata, Options, Precision, ResolutionM
 from xcloudmask.prepare import Prepared, prepare_cube
@@ -212,8 +213,10 @@ def _as_dataarray(data: Any, prepared: Prepared) -> xr.DataArray:
         dims.insert(len(dims) - 2, CLASS_DIM)
         coords[CLASS_DIM] = np.array(get_style(settings.style).meanings)
     mask = xr.DataArray(data, dims=dims, coords=coords, name="cloud_mask", attrs=_attrs(prepared))
-    grid_mapping = template.encoding.get("grid_mapping", template.attrs.get("grid_mapping", "spatial_ref"))
-    if grid_mapping in mask.coords:
+    # stackstac keeps the CRS in attributes, which a mask does not inherit: it gets a coordinate instead.
+    referenced, grid_mapping = with_spatial_ref(template)
+    if grid_mapping is not None:
+        mask = mask.assign_coords({grid_mapping: referenced.coords[grid_mapping]})
         mask.encoding["grid_mapping"] = grid_mapping
     return mask
 

@@ -124,7 +124,7 @@ def predict_arguments(
     Examples
     --------
     >>> _bands(["red=B04", "nir=none", "green=2"])
-    {'red': 'B04', 'nir': None, 'green': 2}
+    {'red': 'B04', 'nir': None, 'green': 'band_2'}
     """
     return {
         "model": _model(model),
@@ -153,15 +153,16 @@ def _model(text: str) -> Any:
     return ModelSpec.from_card(Path(text))
 
 
-def _bands(pairs: list[str] | None) -> dict[str, str | int | None] | None:
+def _bands(pairs: list[str] | None) -> dict[str, str | None] | None:
     if not pairs:
         return None
-    bands: dict[str, str | int | None] = {}
+    bands: dict[str, str | None] = {}
     for pair in pairs:
         role, equals, name = pair.partition("=")
         if not (role and equals and name):
             raise usage_error(f"--band {pair}: expected ROLE=NAME. Type: --band red=B04, or --band nir=none")
-        bands[role] = None if name.casefold() == "none" else int(name) if name.isdigit() else name
+        # Bands of a file without names are called band_1, band_2, ... by `open_cube`.
+        bands[role] = None if name.casefold() == "none" else f"band_{name}" if name.isdigit() else name
     return bands
 
 

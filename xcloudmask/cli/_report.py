@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 import typer
 from rich.console import Console
 
-from xcloudmask.errors import ArgumentError, ArgumentTypeError, UnknownModelError, XCloudMaskError
+from xcloudmask.errors import ArgumentError, ArgumentTypeError, BandNotFoundError, UnknownModelError, XCloudMaskError
 
 __all__ = ["EXIT_ERROR", "EXIT_INTERRUPTED", "EXIT_USAGE", "reporting", "stderr", "stdout", "usage_error"]
 
@@ -97,6 +97,8 @@ def _report(error: BaseException) -> int:
         return EXIT_INTERRUPTED
     if isinstance(error, XCloudMaskError):
         console.print(f"[bold red]Error:[/] {_escape(str(error))}")
+        if isinstance(error, BandNotFoundError):
+            console.print("On the command line, bands={'red': 'X', 'nir': None} is --band red=X --band nir=none.")
         return EXIT_USAGE if isinstance(error, _USAGE) else EXIT_ERROR
     console.print(f"[bold red]Unexpected error:[/] {_escape(f'{type(error).__name__}: {error}')}")
     console.print("Type the command again with --debug to see where it comes from.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import threading
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -21,7 +22,9 @@ _lock = threading.Lock()
 
 @cache
 def _packaged() -> dict[str, ModelSpec]:
-    specs = (ModelSpec.from_card(path) for path in sorted(WEIGHTS_DIR.glob("*.json")))
+    cards = [ModelSpec.from_card(path) for path in sorted(WEIGHTS_DIR.glob("*.json"))]
+    # A bare file name, so that keys are the same wherever the package is installed.
+    specs = (replace(spec, weights=Path(spec.weights).name) for spec in cards)
     return {spec.name: spec for spec in specs}
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import html
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,7 +71,9 @@ class ModelSpec:
     """Known failures and intended use."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that make no geometry."""
+        """Make lists and dictionaries hashable, and refuse numbers that make no geometry."""
+        for name in ("config", "bands", "optional_bands", "resolution_m", "sources", "metrics"):
+            object.__setattr__(self, name, _freeze(getattr(self, name)))
         if self.stride_px < 1 or self.radius_px < 0:
             raise ModelError(
                 f"Model {self.name!r}: stride_px={self.stride_px} and radius_px={self.radius_px} must be positive."
@@ -87,13 +90,13 @@ class ModelSpec:
         return -(-self.radius_px // self.stride_px) * self.stride_px
 
     @classmethod
-    def from_card(cls, path: Path) -> ModelSpec:
+    def from_card(cls, path: str | PathLike[str]) -> ModelSpec:
         """Read the spec from a model card.
 
         Parameters
         ----------
         path
-            A JSON file. Keys that are no field of the spec belong to the card alone and are left out.
+            A JSON file, beside its weights. Keys that are no field of the spec belong to the card alone.
 
         Returns
         -------
@@ -102,7 +105,7 @@ class ModelSpec:
         Raises
         ------
         ModelError
-            The file is too large, no JSON, or lacks a field.
+            The file is missing, too large, no JSON, or lacks a field.
 
         Examples
         --------
@@ -110,12 +113,19 @@ class ModelSpec:
         >>> ModelSpec.from_card(WEIGHTS_DIR / "default.json").name
         'default'
         """
-        if path.stat().st_size > CARD_BYTES_MAX:
-            raise ModelError(f"{path} has {path.stat().st_size} bytes. A model card has at most {CARD_BYTES_MAX}.")
+        path = Path(path)
         try:
-            card = json.loads(path.read_text())
+            with path.open("rb") as file:
+                content = file.read(CARD_BYTES_MAX + 1)
+        except OSError as error:
+            raise ModelError(f"The model card {path} cannot be read: {error}") from error
+        if len(content) > CARD_BYTES_MAX:
+            raise ModelError(f"{path} is larger than {CARD_BYTES_MAX} bytes, the most that a model card may have.")
+        try:
+            card = json.loads(content)
             known = {f.name for f in fields(cls)}
-            return cls(**{key: _freeze(value) for key, value in card.items() if key in known})
+            spec = cls(**{key: value for key, value in card.items() if key in known})
+            return replace(spec, weights=str(path.parent.resolve() / spec.weights))
         except (ValueError, TypeError, AttributeError) as error:
             raise ModelError(f"{path} is no model card: {error}") from error
 
@@ -150,9 +160,9 @@ class ModelSpec:
 
 
 def _freeze(value: Any) -> Any:
-    """Turn JSON lists into tuples and objects into pairs, so that a spec stays hashable."""
+    """Turn lists into tuples and dictionaries into pairs, so that a spec stays hashable."""
     if isinstance(value, dict):
         return tuple((str(key), _freeze(item)) for key, item in value.items())
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return tuple(_freeze(item) for item in value)
     return value
