@@ -15,7 +15,7 @@ import numpy.typing as npt
 __all__ = ["BandStatistics", "combine_moments", "level_vector", "moments", "statistics", "zscore"]
 
 _ROWS = 64
-"""Rows summed at a time: small enough for the cache."""
+"""Rows worked on at a time: small enough for the cache."""
 
 _FLOOR = 1e-4
 """Smallest reflectance whose logarithm is taken."""
@@ -174,9 +174,12 @@ def zscore(
     dtype = np.float32 if bands.dtype.kind in "iu" and bands.dtype.itemsize <= 2 else np.float64
     for index, band in enumerate(bands):
         spread = stats.std[index] if stats.std[index] > 0 else 1.0
-        with np.errstate(invalid="ignore", over="ignore"):
-            np.subtract(band, dtype(stats.mean[index]), out=result[index], dtype=dtype, casting="unsafe")
-            result[index] *= np.float32(1.0 / spread)
+        mean, gain = dtype(stats.mean[index]), np.float32(1.0 / spread)
+        for row in range(0, band.shape[0], _ROWS):
+            target = result[index, row : row + _ROWS]
+            with np.errstate(invalid="ignore", over="ignore"):
+                np.subtract(band[row : row + _ROWS], mean, out=target, dtype=dtype, casting="unsafe")
+                target *= gain
     if valid is not None:
         result[:, ~valid] = 0.0
     return result
