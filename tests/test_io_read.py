@@ -1,5 +1,6 @@
 """Files in: names, grids, dates, laziness, and errors that name the file."""
 
+import os
 import pickle
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from xcloudmask.errors import ArgumentError, ArgumentTypeError, BandNotFoundErro
 from xcloudmask.io import open_cube
 from xcloudmask.io._names import acquisition_time, band_of, is_auxiliary, platform_of
 
-SCENES = Path(__file__).parents[2] / "shared" / "data" / "scenes"
+SCENES = Path(os.environ.get("XCLOUDMASK_DATA", Path(__file__).parents[2] / "shared" / "data")) / "scenes"
 needs_scenes = pytest.mark.skipif(not SCENES.exists(), reason="the real scenes are not part of the package")
 
 
