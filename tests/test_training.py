@@ -210,6 +210,21 @@ def test_snow_is_bright_and_finite():
         assert white.mean() > image.mean()
 
 
+def test_water_is_dark_in_the_near_infrared():
+    image = np.full((3, 48, 48), 0.3, np.float32)
+    for seed in range(6):
+        wet = augment.water(image, np.random.default_rng(seed))
+        assert np.isfinite(wet).all()
+        assert wet.min() >= 0
+        assert wet[2].mean() <= wet[0].mean() + 1e-6
+
+
+def test_relief_keeps_the_colour():
+    image = np.random.default_rng(0).uniform(0.1, 0.3, (3, 32, 32)).astype(np.float32)
+    shade = augment.relief(image, np.random.default_rng(1)) / image
+    np.testing.assert_allclose(shade[0], shade[2], rtol=1e-4)
+
+
 # Stream
 
 
@@ -390,6 +405,9 @@ def test_command_lines_train_score_and_export(tmp_path, capsys):
     score.main(["--data", str(tmp_path), "--checkpoint", checkpoint, "--split", "eval", "--json", str(out / "s.json")])
     assert "| c | known |" in capsys.readouterr().out
     assert "s2cmc" in json.loads((out / "s.json").read_text())
+    fit.main(
+        ["--data", str(tmp_path), "--out", str(out / "next"), "--start", checkpoint, "--steps", "1", "--workers", "0"]
+    )
     card.main(["--data", str(tmp_path), "--checkpoint", checkpoint, "--out", str(out / "w"), "--notes", "a test"])
     spec = ModelSpec.from_card(out / "w" / "default.json")
     assert spec.radius_px == 71

@@ -86,7 +86,7 @@ def _cumulus(shape: tuple[int, int], resolution_m: float, rng: np.random.Generat
     detail = fractal_noise(shape, rng=rng, slope=rng.uniform(2.2, 2.9), outer_px=cell_px)
     # Detail moves the edges too: cauliflower rims, not smooth contours.
     field = cells + np.float32(rng.uniform(0.1, 0.45)) * detail
-    excess = np.maximum(field - np.quantile(field, 1.0 - rng.beta(1.2, 2.2)), 0.0)
+    excess = np.maximum(field - np.quantile(field, 1.0 - rng.beta(1.1, 2.6)), 0.0)
     peak = max(float(excess.max()), 1e-3)
     tau = rng.uniform(15.0, 80.0) * (excess / peak) ** rng.uniform(0.5, 1.2) * np.exp(0.35 * detail)
     base = float(np.exp(rng.uniform(np.log(250.0), np.log(2800.0))))

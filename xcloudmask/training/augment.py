@@ -10,7 +10,7 @@ from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 from xcloudmask.normalize import BandStatistics, level_vector
 from xcloudmask.simulate.noise import fractal_noise
 
-__all__ = ["dihedral", "mix_statistics", "normalize_window", "radiometry", "relief", "resize", "snow", "wedge"]
+__all__ = ["dihedral", "mix_statistics", "normalize_window", "radiometry", "relief", "resize", "snow", "water", "wedge"]
 
 _FloatImage = npt.NDArray[np.float32]
 
@@ -61,6 +61,29 @@ def snow(image: _FloatImage, rng: np.random.Generator) -> _FloatImage:
         cover = np.clip(2.0 * (field + rng.uniform(-0.5, 1.0)), 0.0, 1.0).astype(np.float32)
     spectrum = np.array([1.0, rng.uniform(0.97, 1.04), rng.uniform(0.7, 0.97)], np.float32)[:, None, None]
     return np.asarray(image * (1.0 - cover) + np.maximum(bright, 0.02) * spectrum * cover, np.float32)
+
+
+def water(image: _FloatImage, rng: np.random.Generator) -> _FloatImage:
+    """Put lakes or a sea on a surface (red, green, near infrared): dark, smooth, and no shadow of a cloud.
+
+    Reflectances of clear to turbid water: Pope and Fry (1997), Applied Optics 36, for its absorption; Doxaran et al.
+    (2002), Remote Sensing of Environment 81, for turbid estuaries.
+    """
+    shape = (image.shape[1], image.shape[2])
+    field = fractal_noise(shape, rng=rng, slope=rng.uniform(3.0, 4.5), outer_px=rng.uniform(20, 400))
+    cover = np.clip(8.0 * (field - rng.uniform(-1.5, 1.5)), 0.0, 1.0).astype(np.float32)
+    red = rng.uniform(0.005, 0.09)
+    spectrum = np.array([red, red * rng.uniform(1.0, 1.8) + 0.01, red * rng.uniform(0.15, 0.6)], np.float32)[
+        :, None, None
+    ]
+    turbidity = fractal_noise(shape, rng=rng, slope=3.5, outer_px=200.0)
+    ripples = rng.uniform(0.0, 0.004) * rng.standard_normal(image.shape, np.float32)
+    sea = (
+        spectrum * np.exp(rng.uniform(0.0, 0.4) * turbidity)
+        + ripples.astype(np.float32)
+        + np.float32(rng.uniform(0, 0.03))
+    )
+    return np.asarray(image * (1.0 - cover) + np.maximum(sea, 0.0) * cover, np.float32)
 
 
 def radiometry(image: _FloatImage, rng: np.random.Generator) -> _FloatImage:

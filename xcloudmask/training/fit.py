@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from xcloudmask.models.unet import CloudUNet
-from xcloudmask.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from xcloudmask.training.checkpoint import Progress, load_checkpoint, load_network, save_checkpoint
 from xcloudmask.training.config import CONFIG
 from xcloudmask.training.data import load_patches, load_thumbnails, split_holdout
 from xcloudmask.training.losses import partial_label_loss, set_weights
@@ -40,7 +40,7 @@ class FitOptions:
     """Planned steps; None goes by the clock, as many as fit `minutes`, and is then not the same each time."""
     minutes: float = 50.0
     """Planned duration, where `steps` is None."""
-    batch: int = 8
+    batch: int = 14
     """Samples of a step."""
     seed: int = 0
     """Seed of weights and samples."""
@@ -195,6 +195,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=50.0, help="planned duration")
     parser.add_argument("--steps", type=int, help="planned steps, instead of minutes")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="weights or checkpoint to start from, instead of random weights")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw samples")
     given = parser.parse_args(arguments)
     given.out.mkdir(parents=True, exist_ok=True)
@@ -202,7 +203,10 @@ def main(arguments: list[str] | None = None) -> None:
     torch.manual_seed(given.seed)
     options = FitOptions(steps=given.steps, minutes=given.minutes, seed=given.seed, workers=given.workers)
     length = (given.steps or int(given.minutes * 60 * 20)) * options.batch
-    fit(CloudUNet(**CONFIG), training_stream(given.data, seed=given.seed, length=length), given.out, options=options)
+    net: nn.Module = CloudUNet(**CONFIG)
+    if given.start is not None:
+        net = load_network(net, given.start)
+    fit(net, training_stream(given.data, seed=given.seed, length=length), given.out, options=options)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ __all__ = ["partial_label_loss", "set_weights"]
 _FLOOR = 1e-5
 
 
-def set_weights(*, shadow: float = 2.5, thin: float = 1.3) -> Tensor:
+def set_weights(*, shadow: float = 1.5, thin: float = 1.2) -> Tensor:
     """Return the weight of a pixel by its set of allowed classes.
 
     Parameters

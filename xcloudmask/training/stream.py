@@ -14,7 +14,7 @@ from xcloudmask.normalize import BandStatistics
 from xcloudmask.simulate.clouds import add_clouds
 from xcloudmask.training import augment
 from xcloudmask.training.data import WAVELENGTHS_NM, Patch
-from xcloudmask.training.labels import ANY, CLEAR, allowed_from_scene
+from xcloudmask.training.labels import ANY, CLEAR, SHADOW, allowed_from_scene
 
 __all__ = ["Mixture", "SampleStream"]
 
@@ -25,17 +25,17 @@ _BLANK = 2e-3
 class Mixture:
     """How samples are drawn."""
 
-    simulated: float = 0.48
+    simulated: float = 0.45
     """Share with simulated clouds on clear patches."""
     simulated_clear: float = 0.2
     """Share of those that stay without a cloud."""
-    real: float = 0.24
+    real: float = 0.3
     """Share of labelled patches; the rest are thumbnails."""
     level_dropped: float = 0.35
     """Share of samples whose level is kept from the network."""
     nir_dropped: float = 0.15
     """Share of samples whose near infrared is given up."""
-    size_px: int = 256
+    size_px: int = 192
     """Side of a sample; a multiple of the network's stride."""
 
 
@@ -78,7 +78,9 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
         length: int,
     ) -> None:
         self.mixture, self.seed, self.length = mixture, seed, length
-        self.labelled, self.thumbnails = list(labelled), list(thumbnails)
+        # Real shadows are few: those patches are drawn three times as often.
+        self.labelled = [*labelled, *(2 * [patch for patch in labelled if (patch.allowed == SHADOW).any()])]
+        self.thumbnails = list(thumbnails)
         self.backgrounds = [*backgrounds, *(patch for patch in labelled if patch.is_clear)]
 
     def __len__(self) -> int:
@@ -92,9 +94,9 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
         if simulated:
             self._simulate(window, rng)
         other = None
-        if rng.random() < 0.35:
+        if rng.random() < 0.3:
             far = pool[rng.integers(len(pool))]
-            other = (_patch_statistics(far, rng), float(rng.uniform(0.1, 0.8)))
+            other = (_patch_statistics(far, rng), float(rng.uniform(0.1, 0.7)))
         return self._finish(window, other, rng)
 
     def _draw_pool(self, rng: np.random.Generator) -> tuple[list[Patch], bool]:
@@ -120,9 +122,11 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
         return _Window(pixels, codes[0], codes[1], patch.resolution_m * scale, patch)
 
     def _simulate(self, window: _Window, rng: np.random.Generator) -> None:
-        if rng.random() < 0.15:
+        if rng.random() < 0.2:
+            window.image = augment.water(window.image, rng)
+        if rng.random() < 0.2:
             window.image = augment.relief(window.image, rng)
-        if rng.random() < 0.1:
+        if rng.random() < 0.08:
             window.image = augment.snow(window.image, rng)
         if rng.random() < self.mixture.simulated_clear:
             window.allowed = np.full(window.valid.shape, CLEAR, np.uint8)
