@@ -94,7 +94,7 @@ def test_no_module_imports_from_a_layer_above(module):
 
 @pytest.mark.parametrize("module", sorted(m for m in modules() if layer(m) == 0))
 def test_the_numpy_layer_knows_no_dask_and_no_xarray(module):
-    allowed = {"models.threads"}  # asks dask's configuration how many threads there are
+    allowed = {"models.process"}  # asks dask's configuration how many threads there are
     heads = {name.split(".")[0] for name in imports(modules()[module])}
     assert not heads & {"dask", "xarray", "rioxarray", "rasterio"} or module in allowed, heads
 

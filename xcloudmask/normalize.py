@@ -36,8 +36,8 @@ class BandStatistics:
 def moments(bands: npt.NDArray[np.generic], valid: npt.NDArray[np.bool_] | None) -> npt.NDArray[np.float64]:
     """Sum up what mean and standard deviation need.
 
-    Sums are taken around a pivot (the first valid pixel), so that a constant band has a spread of exactly 0. The
-    order of the additions depends on the window alone, never on chunks or threads.
+    Sums are taken around a pivot, so that a constant band has a spread of exactly 0. The order of the additions depends
+    on the window alone, never on chunks or threads.
 
     Parameters
     ----------
@@ -65,6 +65,8 @@ def moments(bands: npt.NDArray[np.generic], valid: npt.NDArray[np.bool_] | None)
 def _band_moments(
     band: npt.NDArray[np.generic], valid: npt.NDArray[np.bool_] | None
 ) -> tuple[float, float, float, float]:
+    if band.dtype.kind == "u" and band.dtype.itemsize <= 2:
+        return _whole_moments(band, valid)
     count, total, squares = 0, 0.0, 0.0
     pivot: float | None = None
     for row in range(0, band.shape[0], _ROWS):
@@ -81,6 +83,27 @@ def _band_moments(
             np.multiply(values, values, out=values)
         squares += float(values.sum())
     return float(count), pivot or 0.0, total, squares
+
+
+def _whole_moments(
+    band: npt.NDArray[np.generic], valid: npt.NDArray[np.bool_] | None
+) -> tuple[float, float, float, float]:
+    """Moments of unsigned integers of up to 16 bits, in exact integers: their squares fit 32 bits."""
+    count = total = squares = 0
+    for row in range(0, band.shape[0], _ROWS):
+        rows = band[row : row + _ROWS]
+        values = rows.astype(np.uint32) if valid is None else rows[valid[row : row + _ROWS]].astype(np.uint32)
+        count += values.size
+        total += int(values.sum(dtype=np.uint64))
+        np.multiply(values, values, out=values)
+        squares += int(values.sum(dtype=np.uint64))
+    pivot = total // max(count, 1)
+    return (
+        float(count),
+        float(pivot),
+        float(total - count * pivot),
+        float(squares - 2 * pivot * total + count * pivot**2),
+    )
 
 
 def combine_moments(parts: npt.NDArray[np.float64]) -> BandStatistics:

@@ -15,8 +15,8 @@ __all__ = ["Plan", "describe"]
 _TASKS_PER_CHUNK = {True: 10, False: 4}
 """Tasks of a chunk with and without neighbours, beyond those that load the cube (`python -m benchmarks graph`)."""
 
-_BYTES_PER_CELL = 130
-"""Memory that the shipped network takes per cell of a tile; measured by `python -m benchmarks memory`."""
+_BYTES_PER_CELL = {"bf16": 110, "fp16": 110, "fp32": 180, "auto": 180}
+"""Memory that the shipped network takes per cell of a tile, rounded up; measured by `python -m benchmarks memory`."""
 
 _RATIO_MAX = 1.5
 """Pixels computed over pixels delivered above which larger chunks are worth a word."""
@@ -241,8 +241,8 @@ def _block_bytes(prepared: Prepared) -> int:
     # The raw block is held twice while it is put together from its neighbours.
     raw = 2 * times * stack.shape[1] * math.prod(sides) * stack.dtype.itemsize
     codes = 1 if prepared.settings.output == "labels" else 4 * prepared.settings.codes
-    batch = prepared.settings.batch_size or 1
-    total: int = raw + times * math.prod(sides) * codes + batch * math.prod(geometry.tile_shape_cells) * _BYTES_PER_CELL
+    cells = (prepared.settings.batch_size or 1) * math.prod(geometry.tile_shape_cells)
+    total: int = raw + times * math.prod(sides) * codes + cells * _BYTES_PER_CELL[prepared.settings.precision]
     return total
 
 

@@ -17,9 +17,10 @@ import numpy.typing as npt
 
 from xcloudmask._buffers import Buffers
 from xcloudmask.errors import ArgumentError, WeightsError
+from xcloudmask.models.labels import largest_class
+from xcloudmask.models.process import keep_freed_memory, limit_torch_threads
 from xcloudmask.models.registry import weights_path
 from xcloudmask.models.spec import ModelSpec
-from xcloudmask.models.threads import limit_torch_threads
 
 if TYPE_CHECKING:
     import torch
@@ -87,13 +88,11 @@ class Runner:
         import torch
 
         with torch.inference_mode():
-            logits = self._logits(tiles, level)[:, :, crop[0], crop[1]]
-            shape = (logits.shape[0], *logits.shape[2:])
-            best = self._buffers.get("best", shape, self._new_indices)
-            torch.argmax(logits, dim=1, out=best)
-            result = best.to(torch.uint8)
-            labels: npt.NDArray[np.uint8] = result.cpu().numpy()
-        return labels
+            logits = self._call(tiles, level)[:, :, crop[0], crop[1]]
+            if self.device == "cpu":
+                return largest_class(logits)
+            result: npt.NDArray[np.uint8] = logits.argmax(dim=1).to(torch.uint8).cpu().numpy()
+        return result
 
     def probabilities(
         self,
@@ -120,11 +119,11 @@ class Runner:
         import torch
 
         with torch.inference_mode():
-            logits = self._logits(tiles, level)[:, :, crop[0], crop[1]]
+            logits = self._call(tiles, level)[:, :, crop[0], crop[1]]
             result: npt.NDArray[np.float32] = torch.softmax(logits.float(), dim=1).cpu().numpy()
         return result
 
-    def _logits(self, tiles: npt.NDArray[np.float32], level: npt.NDArray[np.float32]) -> torch.Tensor:
+    def _call(self, tiles: npt.NDArray[np.float32], level: npt.NDArray[np.float32]) -> torch.Tensor:
         import torch
 
         limit_torch_threads()
@@ -138,11 +137,6 @@ class Runner:
         import torch
 
         return torch.empty(shape, dtype=self.dtype, device=self.device)
-
-    def _new_indices(self, shape: tuple[int, ...]) -> torch.Tensor:
-        import torch
-
-        return torch.empty(shape, dtype=torch.int64, device=self.device)
 
 
 def get_runner(spec: ModelSpec, *, device: str = "auto", precision: str = "auto") -> Runner:
@@ -180,6 +174,8 @@ def get_runner(spec: ModelSpec, *, device: str = "auto", precision: str = "auto"
     with _lock:
         if key not in _runners:
             net = _build(spec, read_weights(weights_path(spec), spec))
+            if device == "cpu":
+                keep_freed_memory()
             _runners[key] = Runner(net, device=device, precision=precision, takes_level=spec.level)
         return _runners[key]
 
