@@ -22,7 +22,7 @@ def test_it_is_argmax(seed, classes, dtype, channels_last):
     np.testing.assert_array_equal(largest_class(cropped), cropped.argmax(dim=1).numpy())
 
 
-@pytest.mark.parametrize("values", [[-0.5, -2.0, -0.25], [-1e30, 0.0, 1e-30], [3.0, 3.0, -3.0]])
+@pytest.mark.parametrize("values", [[-0.5, -2.0, -0.25], [-1e30, 0.0, 1e-30], [3.0, 3.0, -3.0], [-0.0, 0.0, -1.0]])
 def test_signs(values):
     logits = torch.tensor(values).bfloat16().reshape(1, 3, 1, 1)
     assert largest_class(logits).item() == int(np.argmax(values))

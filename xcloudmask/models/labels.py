@@ -48,11 +48,12 @@ def largest_class(logits: torch.Tensor) -> npt.NDArray[np.uint8]:
 
 
 def _ordered(bits: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
-    """Integers in the order of the bfloat16 numbers with these bits: negative numbers count backwards."""
-    flip = bits >> 15
-    flip &= 0x7FFF
-    flip ^= bits
-    return flip
+    """Integers in the order of the bfloat16 numbers with these bits, and equal where those are: -0 is 0."""
+    sign = bits >> 15  # -1 for negative numbers, else 0
+    order = bits & 0x7FFF
+    order ^= sign
+    order -= sign
+    return order
 
 
 def _compare(values: npt.NDArray[np.generic], labels: npt.NDArray[np.uint8]) -> None:
