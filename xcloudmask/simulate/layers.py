@@ -16,6 +16,9 @@ __all__ = ["CLOUD_KINDS", "CloudKind", "CloudLayer", "cloud_layer"]
 CloudKind = Literal["cumulus", "stratus", "cirrus", "haze"]
 CLOUD_KINDS: tuple[CloudKind, ...] = get_args(CloudKind)
 
+_SPARSE = 0.35
+"""Share of the cumulus fields that are a few clouds in an otherwise clear image."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloudLayer:
@@ -81,12 +84,13 @@ def cloud_layer(
 
 
 def _cumulus(shape: tuple[int, int], resolution_m: float, rng: np.random.Generator) -> CloudLayer:
-    cell_px = float(np.clip(np.exp(rng.uniform(np.log(300.0), np.log(8000.0))) / resolution_m, 12.0, 400.0))
+    cell_px = float(np.clip(np.exp(rng.uniform(np.log(150.0), np.log(8000.0))) / resolution_m, 6.0, 400.0))
     cells = fractal_noise(shape, rng=rng, slope=rng.uniform(3.0, 4.2), outer_px=cell_px)
     detail = fractal_noise(shape, rng=rng, slope=rng.uniform(2.2, 2.9), outer_px=cell_px)
     # Detail moves the edges too: cauliflower rims, not smooth contours.
     field = cells + np.float32(rng.uniform(0.1, 0.45)) * detail
-    excess = np.maximum(field - np.quantile(field, 1.0 - rng.beta(1.1, 2.6)), 0.0)
+    cover = rng.uniform(0.003, 0.08) if rng.random() < _SPARSE else rng.beta(1.1, 2.6)
+    excess = np.maximum(field - np.quantile(field, 1.0 - cover), 0.0)
     peak = max(float(excess.max()), 1e-3)
     tau = rng.uniform(15.0, 80.0) * (excess / peak) ** rng.uniform(0.5, 1.2) * np.exp(0.35 * detail)
     base = float(np.exp(rng.uniform(np.log(250.0), np.log(2800.0))))
