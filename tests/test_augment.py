@@ -172,6 +172,3 @@ def test_relief_keeps_the_colour():
     image = np.random.default_rng(0).uniform(0.1, 0.3, (3, 32, 32)).astype(np.float32)
     shade = augment.relief(image, np.random.default_rng(1)) / image
     np.testing.assert_allclose(shade[0], shade[2], rtol=1e-4)
-
-
-# Stream

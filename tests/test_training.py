@@ -66,7 +66,7 @@ def small_stream(length=400, **changes):
     return SampleStream(**(parts | changes))
 
 
-# Labels
+# Stream
 
 
 def test_sample_depends_on_its_number_alone():
