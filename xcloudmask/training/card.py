@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,9 @@ def flat_metrics(result: Mapping[str, Mapping[str, Scores]]) -> dict[str, float]
     return flat
 
 
-def build_card(*, sources: list[str], metrics: Mapping[str, float], progress: Progress, notes: str) -> dict[str, Any]:
+def build_card(
+    *, sources: list[str], metrics: Mapping[str, float], progress: Progress, notes: str, history: Sequence[str] = ()
+) -> dict[str, Any]:
     """Put the card of the default model together.
 
     Parameters
@@ -73,6 +75,8 @@ def build_card(*, sources: list[str], metrics: Mapping[str, float], progress: Pr
         As in `xcloudmask.models.spec.ModelSpec`.
     progress
         Of the run.
+    history
+        The runs before this one, where it started from their weights.
 
     Returns
     -------
@@ -101,6 +105,7 @@ def build_card(*, sources: list[str], metrics: Mapping[str, float], progress: Pr
         "attribution": _ATTRIBUTION,
         "training": {
             "command": "python -m xcloudmask.training.fit --data DIR --out DIR --minutes MINUTES --seed SEED",
+            "history": list(history),
             "code_version": __version__,
             "seed": progress.seed,
             "steps": progress.step,
@@ -126,6 +131,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--checkpoint", type=Path, required=True, help="a checkpoint of the fit")
     parser.add_argument("--out", type=Path, required=True, help="folder of the weights and the card")
     parser.add_argument("--notes", default="", help="known failures and intended use")
+    parser.add_argument("--history", action="append", default=[], help="a run that the weights started from; repeat")
     parser.add_argument("--unmeasured", action="store_true", help="leave eval and val alone: for interim exports")
     given = parser.parse_args(arguments)
     net = load_network(CloudUNet(**CONFIG), given.checkpoint)
@@ -135,6 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
         metrics=metrics,
         progress=read_progress(given.checkpoint),
         notes=given.notes,
+        history=given.history,
     )
     export(net, given.out, card=card)
 
