@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xcloudmask._buffers import Buffers
-from xcloudmask.errors import ArgumentError, WeightsError
+from xcloudmask.errors import ArgumentError, ModelError, WeightsError
 from xcloudmask.models.labels import largest_class
 from xcloudmask.models.process import keep_freed_memory, limit_torch_threads
 from xcloudmask.models.registry import weights_path
@@ -228,18 +228,13 @@ def _build(spec: ModelSpec, weights: bytes) -> torch.nn.Module:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    from xcloudmask.models.unet import CloudUNet, fold_batch_norms
+    from xcloudmask.models._layers import fold_batch_norms
+    from xcloudmask.models.architectures import build
 
-    architectures = {"unet": CloudUNet}
-    if spec.architecture not in architectures:
-        raise WeightsError(
-            f"Model {spec.name!r} wants architecture {spec.architecture!r}. "
-            f"Known: {', '.join(map(repr, architectures))}."
-        )
     try:
-        net = architectures[spec.architecture](**dict(spec.config))
+        net = build(spec.architecture, dict(spec.config))
         net.load_state_dict({key: tensor.float() for key, tensor in load(weights).items()})
-    except (RuntimeError, TypeError, SafetensorError) as error:
+    except (RuntimeError, ModelError, SafetensorError) as error:
         raise WeightsError(
             f"The weights of model {spec.name!r} do not fit {spec.architecture!r} with {dict(spec.config)}: {error}"
         ) from error
