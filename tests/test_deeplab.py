@@ -97,5 +97,5 @@ def test_architectures_are_called_alike():
 def test_unknown_architecture_and_arguments_say_what_is_known():
     with pytest.raises(ModelError, match="Known: 'unet', 'deeplab'"):
         build("os.system", {})
-    with pytest.raises(ModelError, match="'deeplab' cannot be built with .*'depth': 3"):
+    with pytest.raises(ModelError, match=r"'deeplab' cannot be built with .*'depth': 3"):
         build("deeplab", {"depth": 3})
