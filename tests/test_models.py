@@ -12,19 +12,36 @@ from xcloudmask.models.registry import WEIGHTS_DIR, get_spec, weights_path
 from xcloudmask.models.spec import ModelSpec
 
 
-def test_every_packaged_model_loads_and_its_radius_is_true():
+def packaged():
+    """Specs of the shipped cards, whatever other tests have registered."""
+    return [ModelSpec.from_card(card) for card in sorted(WEIGHTS_DIR.glob("*.json"))]
+
+
+@pytest.mark.parametrize("spec", packaged(), ids=lambda spec: spec.name)
+def test_every_packaged_model_loads_and_its_radius_is_true(spec):
     import torch
 
-    from xcloudmask.models.unet import CloudUNet, receptive_radius
+    from xcloudmask.models._layers import receptive_radius
+    from xcloudmask.models.architectures import build
 
-    for spec in list_models().values():
-        if spec.name == "mine":  # registered by a docstring
-            continue
-        assert weights_path(spec).stat().st_size < 6e6
-        assert get_runner(spec, device="cpu", precision="fp32").precision == "fp32"
+    assert get_runner(spec, device="cpu", precision="fp32").precision == "fp32"
+    radii = []
+    for member in spec.members or (spec,):
+        assert weights_path(member).stat().st_size < 6.5e6
         torch.manual_seed(0)
-        net = CloudUNet(**dict(spec.config)).eval()
-        assert receptive_radius(net, bands=len(spec.bands), stride_px=spec.stride_px, reach_px=96) == spec.radius_px
+        # Channels do not change how far a pixel reaches.
+        net = build(member.architecture, dict(member.config) | {"width": 16}).eval()
+        radii.append(receptive_radius(net, bands=len(spec.bands), stride_px=member.stride_px, reach_px=288))
+        assert radii[-1] == member.radius_px
+    assert spec.radius_px == max(radii)
+
+
+def test_packaged_models_are_listed_by_file_name():
+    for spec in packaged():
+        listed = list_models()[spec.name]
+        for member, beside in zip(listed.members or (listed,), spec.members or (spec,), strict=True):
+            assert member.weights == weights_path(beside).name
+            assert weights_path(member) == weights_path(beside)
 
 
 def test_halo_of_the_default_model_meets_the_budget():

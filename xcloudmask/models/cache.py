@@ -25,7 +25,15 @@ from xcloudmask.models.spec import ModelSpec
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["WEIGHTS_BYTES_MAX", "Precision", "Runner", "get_runner", "resolve_device", "resolve_precision"]
+__all__ = [
+    "WEIGHTS_BYTES_MAX",
+    "Precision",
+    "Runner",
+    "get_runner",
+    "load_network",
+    "resolve_device",
+    "resolve_precision",
+]
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -173,7 +181,7 @@ def get_runner(spec: ModelSpec, *, device: str = "auto", precision: str = "auto"
     key = (spec, device, precision)
     with _lock:
         if key not in _runners:
-            net = _build(spec, read_weights(weights_path(spec), spec))
+            net = load_network(spec)
             if device == "cpu":
                 keep_freed_memory()
             _runners[key] = Runner(net, device=device, precision=precision, takes_level=spec.level)
@@ -222,6 +230,42 @@ def read_weights(path: Path, spec: ModelSpec) -> bytes:
             f"{spec.sha256}. The file is not loaded. Reinstall xcloudmask, or register a spec with the new checksum."
         )
     return content
+
+
+def load_network(spec: ModelSpec) -> torch.nn.Module:
+    """Return a model as one network, not kept for the next caller.
+
+    Parameters
+    ----------
+    spec
+        The model; the members of an ensemble become one network that votes.
+
+    Returns
+    -------
+    torch.nn.Module
+        On the CPU, in float32 and eval mode, batch norms folded. Maps bands (n, bands, y, x) and a level (n, values) or
+        None to logits (n, classes, y, x).
+
+    Raises
+    ------
+    WeightsError
+        The weights are missing, too large, changed, or do not fit the architecture.
+
+    Examples
+    --------
+    >>> from xcloudmask.models.registry import get_spec
+    >>> load_network(get_spec("default")).training
+    False
+    """
+    if not spec.members:
+        return _build(spec, read_weights(weights_path(spec), spec))
+    from xcloudmask.models.voting import VotingNet
+
+    try:
+        nets = [load_network(member) for member in spec.members]
+    except WeightsError as error:
+        raise WeightsError(f"A member of ensemble {spec.name!r} cannot be loaded. {error}") from error
+    return VotingNet(nets, takes_level=[member.level for member in spec.members], voting=spec.voting).eval()
 
 
 def _build(spec: ModelSpec, weights: bytes) -> torch.nn.Module:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import threading
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -24,7 +23,7 @@ _lock = threading.Lock()
 def _packaged() -> dict[str, ModelSpec]:
     cards = [ModelSpec.from_card(path) for path in sorted(WEIGHTS_DIR.glob("*.json"))]
     # A bare file name, so that keys are the same wherever the package is installed.
-    specs = (replace(spec, weights=Path(spec.weights).name) for spec in cards)
+    specs = (spec.located(lambda path: Path(path).name) for spec in cards)
     return {spec.name: spec for spec in specs}
 
 

@@ -1,20 +1,28 @@
 """`ModelSpec`: all that the graph, the engine and the user need to know of a model, without the model.
 
 A spec is small and frozen. It travels in the Dask graph; the weights are loaded from it once per process and device.
+The spec of an ensemble holds those of its members, and takes its geometry from them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import html
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from xcloudmask.errors import ModelError
 
-__all__ = ["CARD_BYTES_MAX", "ModelSpec"]
+__all__ = ["CARD_BYTES_MAX", "ENSEMBLE", "ModelSpec", "Voting"]
+
+Voting = Literal["logits", "probabilities"]
+
+ENSEMBLE = "ensemble"
+"""The architecture of a spec that has members instead of weights."""
 
 CARD_BYTES_MAX = 1_000_000
 """A card larger than this is not a card."""
@@ -34,7 +42,7 @@ class ModelSpec:
     name: str
     """The name users type in ``predict(model=...)``."""
     architecture: str
-    """Key of the fixed list of architectures; never an importable path from a file."""
+    """Key of the fixed list of architectures, or ``"ensemble"``; never an importable path from a file."""
     config: tuple[tuple[str, int], ...] = ()
     """Arguments of the architecture."""
     bands: tuple[str, ...] = ("red", "green", "nir")
@@ -57,10 +65,14 @@ class ModelSpec:
     """Side of a tile of the lattice, without its halo."""
     window_px: int = 512
     """Side of the moving window (``stride=``)."""
-    weights: str
-    """File name in the package's weights folder, or an absolute path."""
-    sha256: str
-    """Checksum of the weights file, in hexadecimal."""
+    weights: str = ""
+    """File name in the package's weights folder, or an absolute path; empty for an ensemble."""
+    sha256: str = ""
+    """Checksum of the weights file, in hexadecimal. That of an ensemble is made of its members' and the voting."""
+    members: tuple[ModelSpec, ...] = ()
+    """The models of an ensemble; see `xcloudmask.models.ensemble.combine`."""
+    voting: Voting = "logits"
+    """What an ensemble averages: the logits of its members, or their probabilities (soft voting)."""
     licence: str = ""
     """Licence of the weights."""
     sources: tuple[str, ...] = ()
@@ -72,7 +84,7 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         """Make lists and dictionaries hashable, and refuse numbers that make no geometry."""
-        for name in ("config", "bands", "optional_bands", "resolution_m", "sources", "metrics"):
+        for name in ("config", "bands", "optional_bands", "resolution_m", "sources", "metrics", "members"):
             object.__setattr__(self, name, _freeze(getattr(self, name)))
         if self.stride_px < 1 or self.radius_px < 0:
             raise ModelError(
@@ -82,6 +94,15 @@ class ModelSpec:
             raise ModelError(
                 f"Model {self.name!r}: tile_px={self.tile_px} and window_px={self.window_px} must be multiples of "
                 f"stride_px={self.stride_px}."
+            )
+        if self.architecture == ENSEMBLE:
+            _check_members(self)
+            checksums = "\n".join([self.voting, *(member.sha256 for member in self.members)])
+            object.__setattr__(self, "sha256", hashlib.sha256(checksums.encode()).hexdigest())
+        elif self.members or not (self.weights and self.sha256):
+            raise ModelError(
+                f"Model {self.name!r} of architecture {self.architecture!r} needs weights= and sha256= and no "
+                f"members=. Type: architecture={ENSEMBLE!r} for a model that is made of others."
             )
 
     @property
@@ -123,11 +144,31 @@ class ModelSpec:
             raise ModelError(f"{path} is larger than {CARD_BYTES_MAX} bytes, the most that a model card may have.")
         try:
             card = json.loads(content)
-            known = {f.name for f in fields(cls)}
-            spec = cls(**{key: value for key, value in card.items() if key in known})
-            return replace(spec, weights=str(path.parent.resolve() / spec.weights))
+            return _from_fields(card).located(lambda name: str(path.parent.resolve() / name))
         except (ValueError, TypeError, AttributeError) as error:
             raise ModelError(f"{path} is no model card: {error}") from error
+
+    def located(self, place: Callable[[str], str]) -> ModelSpec:
+        """Return the spec with its weights, or those of all its members, somewhere else.
+
+        Parameters
+        ----------
+        place
+            Maps the path of a weights file to another.
+
+        Returns
+        -------
+        ModelSpec
+
+        Examples
+        --------
+        >>> from xcloudmask.models.registry import get_spec
+        >>> get_spec("default").located("/models/{}".format).weights
+        '/models/default.safetensors'
+        """
+        if self.members:
+            return replace(self, members=tuple(member.located(place) for member in self.members))
+        return replace(self, weights=place(self.weights))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain data; pairs become dictionaries.
@@ -135,6 +176,7 @@ class ModelSpec:
         Returns
         -------
         dict
+            The fields of a card: those of weights or those of an ensemble.
 
         Examples
         --------
@@ -142,13 +184,17 @@ class ModelSpec:
         >>> get_spec("default").to_dict()["name"]
         'default'
         """
-        return asdict(self) | {"config": dict(self.config), "metrics": dict(self.metrics)}
+        plain = asdict(self) | {"config": dict(self.config), "metrics": dict(self.metrics)}
+        plain["members"] = [member.to_dict() for member in self.members]
+        left_out = {"weights", "sha256", "config"} if self.members else {"members", "voting"}
+        return {key: value for key, value in plain.items() if key not in left_out}
 
     def __repr__(self) -> str:
         """Return one line."""
+        members = f" of {' + '.join(member.name for member in self.members)}" if self.members else ""
         return (
-            f"<ModelSpec {self.name}: {self.architecture}, {'+'.join(self.bands)}, stride {self.stride_px} px, "
-            f"halo {self.halo_px} px, {self.resolution_m[0]:g}-{self.resolution_m[1]:g} m>"
+            f"<ModelSpec {self.name}: {self.architecture}{members}, {'+'.join(self.bands)}, "
+            f"stride {self.stride_px} px, halo {self.halo_px} px, {self.resolution_m[0]:g}-{self.resolution_m[1]:g} m>"
         )
 
     def _repr_html_(self) -> str:
@@ -166,3 +212,51 @@ def _freeze(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(_freeze(item) for item in value)
     return value
+
+
+def _from_fields(card: dict[str, Any]) -> ModelSpec:
+    """Build a spec of a card's fields, members included; keys that are no field are left out."""
+    known = {f.name for f in fields(ModelSpec)}
+    given = {key: value for key, value in card.items() if key in known}
+    given["members"] = [_from_fields(member) for member in given.get("members", ())]
+    return ModelSpec(**given)
+
+
+def _check_members(spec: ModelSpec) -> None:
+    """Refuse an ensemble whose members cannot share a batch, or whose geometry is not true for all of them."""
+    if spec.voting not in get_args(Voting):
+        raise ModelError(
+            f"Ensemble {spec.name!r}: voting={spec.voting!r}. Type one of {', '.join(map(repr, get_args(Voting)))}."
+        )
+    if len(spec.members) < 2 or not all(isinstance(member, ModelSpec) for member in spec.members):
+        found = ", ".join(repr(getattr(member, "name", member)) for member in spec.members) or "none"
+        raise ModelError(f"Ensemble {spec.name!r} has members {found}. Give two or more ModelSpec.")
+    if spec.weights or spec.config:
+        raise ModelError(f"Ensemble {spec.name!r} has weights= or config=: those belong to its members.")
+    for member in spec.members:
+        if member.members:
+            raise ModelError(
+                f"Ensemble {spec.name!r}: member {member.name!r} is an ensemble. Give its members instead."
+            )
+        for name in ("bands", "normalization"):
+            if getattr(member, name) != getattr(spec, name):
+                raise ModelError(
+                    f"Ensemble {spec.name!r}: member {member.name!r} has {name}={getattr(member, name)!r}, expected "
+                    f"{getattr(spec, name)!r}: all members are fed the same batch."
+                )
+    _check_geometry(spec)
+
+
+def _check_geometry(spec: ModelSpec) -> None:
+    members = spec.members
+    fits = (
+        all(spec.stride_px % member.stride_px == 0 and spec.radius_px >= member.radius_px for member in members)
+        and spec.level == any(member.level for member in members)
+        and (all(member.exact_halo for member in members) or not spec.exact_halo)
+        and all(set(spec.optional_bands) <= set(member.optional_bands) for member in members)
+    )
+    if not fits:
+        raise ModelError(
+            f"Ensemble {spec.name!r}: stride, radius, level, exact_halo or optional_bands do not suit its members. "
+            "Build it with xcloudmask.models.ensemble.combine([...], name=...)."
+        )

@@ -1,0 +1,60 @@
+"""The network of an ensemble: its members see one batch, and their votes are averaged.
+
+Mean of the logits: OmniCloudMask's ensemble, Wright et al. (2025), doi:10.1016/j.rse.2025.114694. Mean of the
+probabilities is soft voting, as in Dietterich (2000), doi:10.1007/3-540-45014-9_1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from xcloudmask.models.spec import Voting
+
+__all__ = ["VotingNet"]
+
+_LEAST = 1e-30
+"""A probability of 0 has no logarithm."""
+
+
+class VotingNet(nn.Module):
+    """Several networks as one, called as each of them.
+
+    Parameters
+    ----------
+    nets
+        Networks that map bands and a level to logits.
+    takes_level
+        Per network, whether it is given the level.
+    voting
+        ``"logits"`` or ``"probabilities"``.
+
+    Examples
+    --------
+    >>> net = VotingNet([nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1)], takes_level=[False, False], voting="logits")
+    >>> len(list(net.members))
+    2
+    """
+
+    def __init__(self, nets: Sequence[nn.Module], *, takes_level: Sequence[bool], voting: Voting) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(nets)
+        self._takes_level, self._voting = tuple(takes_level), voting
+
+    def forward(self, x: Tensor, level: Tensor | None = None) -> Tensor:
+        """Return logits (n, classes, y, x) in float32; the softmax of them is what the members voted for."""
+        votes = (self._vote(index, x, level) for index in range(len(self.members)))
+        # One after the other, so that no more than two results are held at a time.
+        mean = next(votes)
+        for vote in votes:
+            mean += vote
+        mean /= len(self.members)
+        # The softmax of the logarithm of probabilities is those probabilities.
+        return mean.clamp_(min=_LEAST).log_() if self._voting == "probabilities" else mean
+
+    def _vote(self, index: int, x: Tensor, level: Tensor | None) -> Tensor:
+        """Logits or probabilities of a member, in float32: a sum of halves would make ties."""
+        logits: Tensor = self.members[index](x, level if self._takes_level[index] else None).float()
+        return torch.softmax(logits, dim=1) if self._voting == "probabilities" else logits
