@@ -10,7 +10,18 @@ from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 from xcloudmask.normalize import BandStatistics, level_vector
 from xcloudmask.simulate.noise import fractal_noise
 
-__all__ = ["dihedral", "mix_statistics", "normalize_window", "radiometry", "relief", "resize", "snow", "water", "wedge"]
+__all__ = [
+    "dihedral",
+    "frame",
+    "mix_statistics",
+    "normalize_window",
+    "radiometry",
+    "relief",
+    "resize",
+    "snow",
+    "water",
+    "wedge",
+]
 
 _FloatImage = npt.NDArray[np.float32]
 
@@ -108,6 +119,18 @@ def wedge(shape: tuple[int, int], rng: np.random.Generator) -> npt.NDArray[np.bo
     angle = rng.uniform(0.0, 2.0 * np.pi)
     y, x = np.mgrid[-1.0 : 1.0 : shape[0] * 1j, -1.0 : 1.0 : shape[1] * 1j]
     return np.asarray(np.cos(angle) * x + np.sin(angle) * y < rng.uniform(-0.4, 1.1))
+
+
+def frame(shape: tuple[int, int], rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Validity of a window at the border or the corner of a cube, beyond which the engine pads."""
+    valid = np.ones(shape, bool)
+    sides = rng.random(4) < 0.5
+    cut = rng.integers(8, max(9, shape[0] // 3), size=4) * sides
+    valid[: cut[0]] = False
+    valid[shape[0] - cut[1] :] = False
+    valid[:, : cut[2]] = False
+    valid[:, shape[1] - cut[3] :] = False
+    return valid
 
 
 def mix_statistics(own: BandStatistics, other: BandStatistics, *, share: float) -> BandStatistics:

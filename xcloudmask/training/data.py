@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,16 @@ from xcloudmask._optional import require
 from xcloudmask.errors import ReadError
 from xcloudmask.training.labels import ANY, CLEAR, CLOUD, NOT_CLOUD, allowed_from_labels
 
-__all__ = ["BANDS", "WAVELENGTHS_NM", "Patch", "load_patches", "load_thumbnails", "read_table", "split_holdout"]
+__all__ = [
+    "BANDS",
+    "WAVELENGTHS_NM",
+    "Patch",
+    "load_patches",
+    "load_rgbn",
+    "load_thumbnails",
+    "read_table",
+    "split_holdout",
+]
 
 BANDS = ("red", "green", "nir")
 WAVELENGTHS_NM = (665.0, 560.0, 842.0)
@@ -44,6 +53,8 @@ class Patch:
     """False where the values are no reflectance."""
     nir: bool = True
     """Whether there is a near infrared band."""
+    nir_guessed: bool = False
+    """Whether that band is a guess; samples then often do without."""
     weight: float = 1.0
     """Lower for coarse outlines."""
 
@@ -136,7 +147,40 @@ def _blank_edges(allowed: npt.NDArray[np.uint8], reach_px: int) -> npt.NDArray[n
     return np.where(near, ANY, allowed).astype(np.uint8)
 
 
-def load_thumbnails(folder: Path, *, split: str) -> list[Patch]:
+def load_rgbn(folder: Path, *, split: str) -> list[npt.NDArray[np.float32]]:
+    """Load the patches of a split that have no hole, as reflectance.
+
+    Parameters
+    ----------
+    folder
+        The data folder.
+    split
+        Value of the column `split`.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        Each (red, green, blue, nir; y; x) float32.
+
+    Raises
+    ------
+    ReadError
+        The table is missing.
+    """
+    images = []
+    for row in read_table(folder):
+        if row["split"] == split:
+            with np.load(folder / "patches" / f"{row['name']}.npz", allow_pickle=False) as arrays:
+                names = [str(name) for name in arrays["bands"]]
+                if arrays["valid"].all():
+                    image = arrays["img"][[names.index(band) for band in ("red", "green", "blue", "nir")]]
+                    images.append(image.astype(np.float32) * np.float32(1e-4))
+    return images
+
+
+def load_thumbnails(
+    folder: Path, *, split: str, guess: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]] | None = None
+) -> list[Patch]:
     """Load the RGB thumbnails of the Sentinel-2 Cloud Mask Catalogue.
 
     Parameters
@@ -145,6 +189,8 @@ def load_thumbnails(folder: Path, *, split: str) -> list[Patch]:
         The data folder.
     split
         "train" or "val".
+    guess
+        Makes a near infrared (y, x) of (red, green, blue; y; x) reflectance; None leaves it 0.
 
     Returns
     -------
@@ -167,8 +213,18 @@ def load_thumbnails(folder: Path, *, split: str) -> list[Patch]:
         mask = np.asarray(image_module.open(path.with_name(f"{path.stem}_mask.png")).convert("L")) > 127
         rows = ((np.arange(rgb.shape[0]) + 0.5) * mask.shape[0] / rgb.shape[0]).astype(np.intp)
         columns = ((np.arange(rgb.shape[1]) + 0.5) * mask.shape[1] / rgb.shape[1]).astype(np.intp)
-        patches.append(_thumbnail(path.stem, split, rgb, mask[np.ix_(rows, columns)]))
+        patch = _thumbnail(path.stem, split, rgb, mask[np.ix_(rows, columns)])
+        patches.append(patch if guess is None else _with_nir(patch, rgb, guess))
     return patches
+
+
+def _with_nir(
+    patch: Patch, rgb: npt.NDArray[np.uint8], guess: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+) -> Patch:
+    nir = guess(np.moveaxis(rgb.astype(np.float32) / np.float32(255.0), 2, 0))
+    image = patch.image.copy()
+    image[2] = np.round(nir * 10_000.0).astype(np.uint16)
+    return replace(patch, image=image, nir=True, nir_guessed=True)
 
 
 def _thumbnail(name: str, split: str, rgb: npt.NDArray[np.uint8], cloud: npt.NDArray[np.bool_]) -> Patch:
@@ -195,7 +251,7 @@ def split_holdout(patches: Sequence[Patch], *, every: int = 10) -> tuple[list[Pa
     patches
         All patches of one kind.
     every
-        One in so many is set aside.
+        One in so many is set aside; 0 sets none aside.
 
     Returns
     -------
@@ -203,5 +259,7 @@ def split_holdout(patches: Sequence[Patch], *, every: int = 10) -> tuple[list[Pa
         Two lists.
     """
     ordered = sorted(patches, key=lambda patch: patch.name)
+    if every < 1:
+        return ordered, []
     kept = [patch for index, patch in enumerate(ordered) if index % every != every // 2]
     return kept, [patch for index, patch in enumerate(ordered) if index % every == every // 2]

@@ -1,28 +1,26 @@
-"""Train the default network: ``python -m xcloudmask.training.fit --data DIR --out DIR --minutes 50 --seed 0``."""
+"""The fit of a network to a stream of samples: steps, averaged weights, checkpoints, exact resume."""
 
 from __future__ import annotations
 
-import argparse
 import copy
 import logging
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from xcloudmask.models.unet import CloudUNet
-from xcloudmask.training.checkpoint import Progress, load_checkpoint, load_network, save_checkpoint
-from xcloudmask.training.config import CONFIG
-from xcloudmask.training.data import load_patches, load_thumbnails, split_holdout
+from xcloudmask.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from xcloudmask.training.config import FitOptions
+from xcloudmask.training.history import append_row
 from xcloudmask.training.losses import partial_label_loss, set_weights
-from xcloudmask.training.stream import Mixture, SampleStream
+from xcloudmask.training.stream import SampleStream
 
-__all__ = ["CHECKPOINT", "FitOptions", "fit", "main", "training_stream"]
+__all__ = ["CHECKPOINT", "FitOptions", "Validate", "fit"]
 
 CHECKPOINT = "checkpoint.safetensors"
 _FIRST_PLAN = 5000
@@ -30,61 +28,13 @@ _LOG_STEPS = 50
 
 _log = logging.getLogger(__name__)
 _Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+Validate = Callable[[nn.Module], Mapping[str, float]]
+"""Measures a network in eval mode; the names are columns of the history."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitOptions:
-    """Settings of a run."""
-
-    steps: int | None = None
-    """Planned steps; None goes by the clock, as many as fit `minutes`, and is then not the same each time."""
-    minutes: float = 50.0
-    """Planned duration, where `steps` is None."""
-    batch: int = 14
-    """Samples of a step."""
-    seed: int = 0
-    """Seed of weights and samples."""
-    learning_rate: float = 2e-3
-    """Peak of the cosine schedule."""
-    weight_decay: float = 0.02
-    """Of AdamW."""
-    ema: float = 0.998
-    """Memory of the averaged weights."""
-    checkpoint_s: float = 180.0
-    """Seconds between checkpoints."""
-    workers: int = 1
-    """Processes that draw samples; 0 draws them in this one."""
-    bf16: bool = True
-    """Whether to multiply in bfloat16."""
-
-
-def training_stream(data: Path, *, seed: int, length: int, mixture: Mixture | None = None) -> SampleStream:
-    """Build the stream of samples of the splits `train` and `background`, less what is set aside for choosing.
-
-    Parameters
-    ----------
-    data
-        The data folder.
-    seed, length
-        Of the stream.
-    mixture
-        Shares of the kinds of samples.
-
-    Returns
-    -------
-    SampleStream
-    """
-    return SampleStream(
-        labelled=split_holdout(load_patches(data, splits=("train",)))[0],
-        backgrounds=split_holdout(load_patches(data, splits=("background",)))[0],
-        thumbnails=split_holdout(load_thumbnails(data, split="train"))[0],
-        mixture=mixture or Mixture(),
-        seed=seed,
-        length=length,
-    )
-
-
-def fit(net: nn.Module, stream: SampleStream, out: Path, *, options: FitOptions) -> nn.Module:
+def fit(
+    net: nn.Module, stream: SampleStream, out: Path, *, options: FitOptions, validate: Validate | None = None
+) -> nn.Module:
     """Train a network, or go on where a checkpoint in `out` stopped.
 
     Parameters
@@ -94,48 +44,113 @@ def fit(net: nn.Module, stream: SampleStream, out: Path, *, options: FitOptions)
     stream
         Samples; as many as there are steps times `options.batch`, or more.
     out
-        Folder of the checkpoint.
+        Folder of the checkpoint and the history.
     options
         Settings.
+    validate
+        Measures the averaged network every `options.validate_steps`.
 
     Returns
     -------
     torch.nn.Module
         The averaged network, in eval mode.
+
+    Raises
+    ------
+    WeightsError
+        The checkpoint in `out` is of another network.
     """
     out.mkdir(parents=True, exist_ok=True)
-    net = net.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    ema = copy.deepcopy(net).eval().requires_grad_(requires_grad=False)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
-    progress = Progress(step=0, planned=options.steps or _FIRST_PLAN, seed=options.seed)
-    if (out / CHECKPOINT).exists():
-        progress = load_checkpoint(out / CHECKPOINT, net=net, ema=ema, optimizer=optimizer)
-        _log.info("resumed at step %d of %d", progress.step, progress.planned)
-    weights, clock, saved = set_weights(), time.monotonic() - progress.elapsed_s, time.monotonic()
-    losses: list[float] = []
-    for batch in _batches(stream, first=progress.step, options=options):
-        if progress.step >= progress.planned:
+    run = _Run(net=net, options=options, out=out)
+    for batch in _batches(stream, first=run.progress.step, options=options):
+        if run.progress.step >= run.progress.planned:
             break
-        _set_rate(optimizer, options, progress)
-        losses.append(_step(net, optimizer, batch, weights, bf16=options.bf16))
-        progress = replace(progress, step=progress.step + 1, elapsed_s=time.monotonic() - clock)
-        _average(ema, net, memory=min(options.ema, progress.step / (progress.step + 20)))
-        if progress.step % _LOG_STEPS == 0:
-            progress = _replan(progress, options)
-            _log.info("%s loss %.4f", progress, sum(losses) / len(losses))
-            losses.clear()
-        if time.monotonic() - saved > options.checkpoint_s or progress.step == progress.planned:
-            save_checkpoint(out / CHECKPOINT, net=net, ema=ema, optimizer=optimizer, progress=progress)
-            saved = time.monotonic()
-    return ema
+        run.step(batch)
+        measured: Mapping[str, float] = {}
+        if validate is not None and options.validate_steps and run.progress.step % options.validate_steps == 0:
+            measured = validate(run.ema)
+        if run.progress.step % _LOG_STEPS == 0 or measured:
+            run.log(measured)
+        if time.monotonic() - run.saved > options.checkpoint_s or run.progress.step == run.progress.planned:
+            run.save()
+    return run.ema
 
 
-def _replan(progress: Progress, options: FitOptions) -> Progress:
-    """Plan as many steps as the minutes allow at the speed so far; a number of steps given stays as it is."""
-    if options.steps is not None:
-        return progress
-    planned = int(progress.step * options.minutes * 60 / progress.elapsed_s)
-    return replace(progress, planned=max(planned, progress.step))
+@dataclass(kw_only=True)
+class _Run:
+    """A run in progress."""
+
+    net: nn.Module
+    options: FitOptions
+    out: Path
+    ema: nn.Module = field(init=False)
+    progress: Progress = field(init=False)
+    saved: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.device = _device(self.options.device)
+        self.net = self.net.train().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.ema = copy.deepcopy(self.net).eval().requires_grad_(requires_grad=False)
+        self.optimizer = torch.optim.AdamW(
+            self.net.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay
+        )
+        self.progress = Progress(step=0, planned=self.options.steps or _FIRST_PLAN, seed=self.options.seed)
+        if (self.out / CHECKPOINT).exists():
+            self.progress = load_checkpoint(self.out / CHECKPOINT, net=self.net, ema=self.ema, optimizer=self.optimizer)
+            _log.info("resumed at step %d of %d", self.progress.step, self.progress.planned)
+        self.weights = set_weights(shadow=self.options.shadow_weight, thin=self.options.thin_weight).to(self.device)
+        self.began, self.saved = time.monotonic() - self.progress.elapsed_s, time.monotonic()
+        self.losses: list[float] = []
+
+    def step(self, batch: _Batch) -> None:
+        """Do one step of the optimiser."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate
+        self.losses.append(self._descend(batch))
+        self.progress = replace(self.progress, step=self.progress.step + 1, elapsed_s=time.monotonic() - self.began)
+        _average(self.ema, self.net, memory=min(self.options.ema, self.progress.step / (self.progress.step + 20)))
+
+    @property
+    def rate(self) -> float:
+        """Warm up over 200 steps, then follow a cosine to 1 % of the peak."""
+        warm = min(1.0, (self.progress.step + 1) / 200)
+        part = min(1.0, self.progress.step / self.progress.planned)
+        return self.options.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * part)))
+
+    def _descend(self, batch: _Batch) -> float:
+        image, level, allowed, sample_weight = (part.to(self.device, non_blocking=True) for part in batch)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.options.bf16):
+            logits = self.net(image.contiguous(memory_format=torch.channels_last), level)
+        loss = partial_label_loss(logits, allowed, sample_weight=sample_weight, weights=self.weights)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def log(self, measured: Mapping[str, float]) -> None:
+        """Write a row of the history, and plan anew where the clock rules."""
+        if self.options.steps is None:
+            planned = int(self.progress.step * self.options.minutes * 60 / self.progress.elapsed_s)
+            self.progress = replace(self.progress, planned=max(planned, self.progress.step))
+        loss = sum(self.losses) / max(len(self.losses), 1)
+        row = {"step": self.progress.step, "seconds": self.progress.elapsed_s, "learning_rate": self.rate}
+        append_row(self.out, row | ({"loss": loss} if self.losses else {}) | dict(measured))
+        _log.info("step %d of %d, loss %.4f %s", self.progress.step, self.progress.planned, loss, dict(measured) or "")
+        self.losses.clear()
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        save_checkpoint(
+            self.out / CHECKPOINT, net=self.net, ema=self.ema, optimizer=self.optimizer, progress=self.progress
+        )
+        self.saved = time.monotonic()
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
 
 
 def _batches(stream: SampleStream, *, first: int, options: FitOptions) -> Iterator[_Batch]:
@@ -152,26 +167,6 @@ def _batches(stream: SampleStream, *, first: int, options: FitOptions) -> Iterat
     yield from loader
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, options: FitOptions, progress: Progress) -> None:
-    """Warm up over 200 steps, then follow a cosine to 1 % of the peak."""
-    warm = min(1.0, (progress.step + 1) / 200)
-    part = min(1.0, progress.step / progress.planned)
-    for group in optimizer.param_groups:
-        group["lr"] = options.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * part)))
-
-
-def _step(net: nn.Module, optimizer: torch.optim.Optimizer, batch: _Batch, weights: Tensor, *, bf16: bool) -> float:
-    image, level, allowed, sample_weight = batch
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-        logits = net(image.contiguous(memory_format=torch.channels_last), level)
-    loss = partial_label_loss(logits, allowed, sample_weight=sample_weight, weights=weights)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-    optimizer.step()
-    return float(loss.detach())
-
-
 @torch.no_grad()
 def _average(ema: nn.Module, net: nn.Module, *, memory: float) -> None:
     for mean, value in zip(ema.state_dict().values(), net.state_dict().values(), strict=True):
@@ -179,35 +174,3 @@ def _average(ema: nn.Module, net: nn.Module, *, memory: float) -> None:
             mean.lerp_(value, 1.0 - memory)
         else:
             mean.copy_(value)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Parse the command line and train.
-
-    Parameters
-    ----------
-    arguments
-        None takes those of the process.
-    """
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with patches.csv, patches/ and s2cmc_rgb/")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint and the log")
-    parser.add_argument("--minutes", type=float, default=50.0, help="planned duration")
-    parser.add_argument("--steps", type=int, help="planned steps, instead of minutes")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, help="weights or checkpoint to start from, instead of random weights")
-    parser.add_argument("--workers", type=int, default=1, help="processes that draw samples")
-    given = parser.parse_args(arguments)
-    given.out.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", filename=given.out / "log.txt")
-    torch.manual_seed(given.seed)
-    options = FitOptions(steps=given.steps, minutes=given.minutes, seed=given.seed, workers=given.workers)
-    length = (given.steps or int(given.minutes * 60 * 20)) * options.batch
-    net: nn.Module = CloudUNet(**CONFIG)
-    if given.start is not None:
-        net = load_network(net, given.start)
-    fit(net, training_stream(given.data, seed=given.seed, length=length), given.out, options=options)
-
-
-if __name__ == "__main__":
-    main()

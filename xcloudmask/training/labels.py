@@ -9,7 +9,18 @@ from xcloudmask.classes import CloudClass
 from xcloudmask.errors import ArgumentError
 from xcloudmask.simulate.clouds import SHADOW_TRANSMISSION, THICK_ALBEDO, THIN_ALBEDO, CloudScene
 
-__all__ = ["ANY", "CLEAR", "CLOUD", "NOT_CLOUD", "SHADOW", "THICK", "THIN", "allowed_from_labels", "allowed_from_scene"]
+__all__ = [
+    "ANY",
+    "CLEAR",
+    "CLOUD",
+    "NOT_CLOUD",
+    "SHADOW",
+    "THICK",
+    "THIN",
+    "allowed_from_labels",
+    "allowed_from_scene",
+    "guess_one",
+]
 
 CLEAR = 1 << CloudClass.CLEAR
 THICK = 1 << CloudClass.THICK_CLOUD
@@ -67,6 +78,28 @@ def allowed_from_labels(label: npt.NDArray[np.uint8], *, kind: str) -> npt.NDArr
         # No cloud anywhere: nothing there to cast a shadow.
         table[0] = CLEAR
     return table[label]
+
+
+def guess_one(allowed: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Put one class in place of each partial label, as one does who has no loss for sets: clear, else thick cloud.
+
+    Parameters
+    ----------
+    allowed
+        Sets.
+
+    Returns
+    -------
+    numpy.ndarray
+        Sets of one class; what was unknown stays unknown.
+
+    Examples
+    --------
+    >>> guess_one(np.array([NOT_CLOUD, CLOUD, SHADOW, ANY], np.uint8)).tolist()
+    [1, 2, 8, 15]
+    """
+    lowest = allowed & (~allowed + np.uint8(1))
+    return np.where(allowed == ANY, ANY, lowest).astype(np.uint8)
 
 
 def allowed_from_scene(scene: CloudScene) -> npt.NDArray[np.uint8]:

@@ -1,100 +1,210 @@
-"""Score a network on labelled patches: ``python -m xcloudmask.training.score --data DIR --checkpoint FILE``."""
+"""Measure models on labelled patches, through the engine that cubes go through: `evaluate_model`.
+
+Each patch is predicted as a cube of its own: one window, with its own statistics. What is measured is what
+`xcloudmask.predict` gives.
+"""
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
 
-from xcloudmask.classes import NODATA
-from xcloudmask.evaluate import Confusion, Scores, confusion, pool, scores
-from xcloudmask.models.unet import STRIDE_PX, CloudUNet
-from xcloudmask.training.augment import normalize_window
-from xcloudmask.training.checkpoint import load_network
-from xcloudmask.training.config import CONFIG
-from xcloudmask.training.data import Patch, load_patches, load_thumbnails, split_holdout
+from xcloudmask.errors import InputError, ReadError, XCloudMaskError
+from xcloudmask.evaluate import Bootstrap, Counted, Evaluation, Scores, confusion, summarise
+from xcloudmask.models.spec import ModelSpec
+from xcloudmask.resample import area_mean
+from xcloudmask.training.data import BANDS, Patch, load_patches, load_thumbnails, read_table, split_holdout
+from xcloudmask.training.labels import ANY
+from xcloudmask.training.predictor import Predictor, predict_patch, predictor
 
-__all__ = ["main", "markdown", "predict_patch", "score", "score_patches"]
+__all__ = [
+    "HOLDOUT",
+    "Level",
+    "coarser",
+    "evaluate_model",
+    "load_split",
+    "predict_patch",
+    "score",
+    "source_of",
+    "without_nir",
+]
 
-HALO_PX = 72
+HOLDOUT = "holdout"
+"""Name of the part of the split `train` that the fit leaves out, for choosing."""
 
-
-def predict_patch(net: nn.Module, patch: Patch, *, level_known: bool) -> npt.NDArray[np.uint8]:
-    """Predict a whole patch as one window, as the engine does with a chunk.
-
-    Parameters
-    ----------
-    net
-        In eval mode.
-    patch
-        The image.
-    level_known
-        Whether the network is told the level; never where the patch has none.
-
-    Returns
-    -------
-    numpy.ndarray
-        (y, x) uint8 classes, 255 where the patch has no data.
-    """
-    known = level_known and patch.level_known
-    image = patch.image.astype(np.float32) * np.float32(1e-4)
-    valid = None if patch.valid.all() else patch.valid
-    scored, level = normalize_window(image, valid, level_known=known, nir=patch.nir)
-    height, width = patch.valid.shape
-    pads = [(HALO_PX, HALO_PX + -size % STRIDE_PX) for size in (height, width)]
-    padded = torch.from_numpy(np.pad(scored, [(0, 0), *pads]))[None]
-    with torch.inference_mode():
-        logits = net(padded.contiguous(memory_format=torch.channels_last), torch.from_numpy(level)[None])
-    mask = logits[0, :, HALO_PX : HALO_PX + height, HALO_PX : HALO_PX + width].argmax(0).numpy().astype(np.uint8)
-    return np.where(patch.valid, mask, NODATA).astype(np.uint8)
+Level = Literal["known", "unknown"]
+"""Whether the model is told the level of reflectance."""
 
 
-def score_patches(net: nn.Module, patches: Iterable[Patch], *, level_known: bool) -> dict[str, Confusion]:
-    """Count right and wrong pixels by source.
+def evaluate_model(
+    model: str | ModelSpec | nn.Module | Predictor,
+    patches: Sequence[Patch],
+    *,
+    levels: Sequence[Level] = ("known", "unknown"),
+    nir: bool = True,
+    resolution_m: float | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    how: Bootstrap | None = None,
+    on_patch: Callable[[str, Patch, npt.NDArray[np.uint8], Counted], None] | None = None,
+) -> dict[str, Evaluation]:
+    """Measure a model on labelled patches, per source and pooled, with intervals.
 
     Parameters
     ----------
-    net
-        In eval mode.
+    model
+        Name or spec of a model; a network in memory, in eval mode; or a function from a patch to its mask.
     patches
         Labelled patches.
-    level_known
-        As in `predict_patch`.
+    levels
+        "known" tells the model the level of reflectance, and leaves patches out that have none; "unknown" keeps it
+        from the model.
+    nir
+        False gives the near infrared up.
+    resolution_m
+        Average patches to pixels of at least this size; see `coarser`.
+    device, precision
+        As in `xcloudmask.predict`. A network in memory stays where it is, and computes in float32.
+    how
+        The bootstrap; None is 2000 draws and 95 %.
+    on_patch
+        Called after each patch with the level, the patch as it was fed, its mask and its counts.
 
     Returns
     -------
     dict
-        Counts by the first word of the patches' names.
+        By level, for the levels that any patch has.
+
+    Raises
+    ------
+    InputError
+        There is no patch, or the model takes other bands.
+    XCloudMaskError
+        The model cannot be used.
+
+    Examples
+    --------
+    >>> image = np.full((3, 64, 64), 2000, np.uint16)
+    >>> land = Patch(name="here_1", source="", split="", image=image, valid=np.ones((64, 64), bool),
+    ...              allowed=np.ones((64, 64), np.uint8), resolution_m=10.0)
+    >>> result = evaluate_model(lambda patch: np.zeros((64, 64), np.uint8), [land], levels=["known"])
+    >>> result["known"].sources["here"].scores.agreement
+    1.0
     """
-    counted: dict[str, list[Confusion]] = {}
-    for patch in patches:
-        mask = predict_patch(net, patch, level_known=level_known)
-        counted.setdefault(_short_source(patch), []).append(confusion(mask, np.where(patch.valid, patch.allowed, 0)))
-    return {source: pool(parts) for source, parts in counted.items()}
+    predict = predictor(model, device=device, precision=precision)
+    changed = [patch if nir else without_nir(patch) for patch in patches]
+    if resolution_m is not None:
+        changed = [coarser(patch, resolution_m=resolution_m) for patch in changed]
+    results: dict[str, Evaluation] = {}
+    for level in levels:
+        chosen = [patch for patch in changed if patch.level_known] if level == "known" else changed
+        counted = []
+        for patch in chosen:
+            fed = patch if level == "known" else replace(patch, level_known=False)
+            mask = predict(fed)
+            counted.append(_count(fed, mask))
+            if on_patch is not None:
+                on_patch(level, fed, mask, counted[-1])
+        if counted:
+            results[level] = summarise(counted, how=how)
+    if not results:
+        raise InputError(f"There is no patch to measure at level {' or '.join(levels)}. Expected labelled patches.")
+    return results
 
 
-def _short_source(patch: Patch) -> str:
-    names = {"layton": "alberta", "scg": "scg_pair", "38cloud": "cloud38"}
-    word = patch.name.split("_", maxsplit=1)[0]
-    return "s2cmc" if not patch.nir else names.get(word, word)
+def _count(patch: Patch, mask: npt.NDArray[np.uint8]) -> Counted:
+    counts = confusion(mask, np.where(patch.valid, patch.allowed, 0))
+    return Counted(name=patch.name, source=source_of(patch), confusion=counts)
 
 
-def score(net: nn.Module, patches: Sequence[Patch]) -> dict[str, dict[str, Scores]]:
-    """Score with the level known and unknown, by source.
+def source_of(patch: Patch) -> str:
+    """Name the group that a patch is measured in.
 
     Parameters
     ----------
-    net
-        In eval mode.
-    patches
-        Labelled patches.
+    patch
+        A patch.
+
+    Returns
+    -------
+    str
+        The first word of its name, up to the first underscore; "s2cmc" for thumbnails of the catalogue.
+    """
+    names = {"layton": "alberta", "scg": "scg_pair", "38cloud": "cloud38"}
+    if "Cloud Mask Catalogue" in patch.source:
+        return "s2cmc"
+    word = patch.name.split("_", maxsplit=1)[0]
+    return names.get(word, word)
+
+
+def without_nir(patch: Patch) -> Patch:
+    """Give the near infrared of a patch up.
+
+    Parameters
+    ----------
+    patch
+        A patch.
+
+    Returns
+    -------
+    Patch
+        With 0 in that band, which no model is fed.
+    """
+    image = patch.image.copy()
+    image[BANDS.index("nir")] = 0
+    return replace(patch, image=image, nir=False)
+
+
+def coarser(patch: Patch, *, resolution_m: float) -> Patch:
+    """Average a patch by a whole factor, so that a pixel has at least the wanted size.
+
+    Parameters
+    ----------
+    patch
+        A patch.
+    resolution_m
+        Wanted size of a pixel, in metres; a patch that is as coarse stays as it is.
+
+    Returns
+    -------
+    Patch
+        A pixel may have every class that one of its parts may have: mixed pixels count less, or not at all.
+
+    Examples
+    --------
+    >>> patch = Patch(name="a", source="", split="", image=np.zeros((3, 2, 2), np.uint16), valid=np.ones((2, 2), bool),
+    ...               allowed=np.array([[1, 8], [1, 1]], np.uint8), resolution_m=10.0)
+    >>> coarser(patch, resolution_m=20.0).allowed.tolist()
+    [[9]]
+    """
+    factor = int(np.ceil(resolution_m / patch.resolution_m - 0.01))
+    if factor < 2:
+        return patch
+    means, valid = area_mean(patch.image, None if patch.valid.all() else patch.valid, factor)
+    rows, columns = (np.arange(0, side, factor) for side in patch.valid.shape)
+    parts = np.where(patch.valid, patch.allowed, ANY).astype(np.uint8)
+    return replace(
+        patch,
+        image=np.rint(means).astype(np.uint16),
+        valid=np.ones(means.shape[1:], bool) if valid is None else valid,
+        allowed=np.bitwise_or.reduceat(np.bitwise_or.reduceat(parts, rows, axis=0), columns, axis=1),
+        resolution_m=patch.resolution_m * factor,
+    )
+
+
+def score(model: str | ModelSpec | nn.Module | Predictor, patches: Sequence[Patch]) -> dict[str, dict[str, Scores]]:
+    """Score with the level known and unknown, by source, without intervals.
+
+    Parameters
+    ----------
+    model, patches
+        As in `evaluate_model`.
 
     Returns
     -------
@@ -102,79 +212,52 @@ def score(net: nn.Module, patches: Sequence[Patch]) -> dict[str, dict[str, Score
         Source, then "known" and "unknown"; sources without a level have only the latter.
     """
     result: dict[str, dict[str, Scores]] = {}
-    leveled = [patch for patch in patches if patch.level_known]
-    for name, chosen in (("known", leveled), ("unknown", patches)):
-        counted = score_patches(net, chosen, level_known=name == "known")
-        for source, counts in counted.items():
-            result.setdefault(source, {})[name] = scores(counts)
+    for level, evaluation in evaluate_model(model, patches, how=Bootstrap(draws=2)).items():
+        for source, group in evaluation.sources.items():
+            result.setdefault(source, {})[level] = group.scores
     return result
 
 
-def markdown(result: Mapping[str, Mapping[str, Scores]]) -> str:
-    """Lay scores out as a Markdown table.
-
-    Parameters
-    ----------
-    result
-        What `score` returns.
-
-    Returns
-    -------
-    str
-    """
-    lines = [
-        "| source | level | agreement | cloud OA | cloud BA | cloud F1 | shadow P | shadow R | shadow F1 |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for source, by_level in result.items():
-        for level, s in by_level.items():
-            shadow = s.classes[3]
-            numbers = (s.agreement, s.cloud_oa, s.cloud_ba, s.cloud.f1, shadow.precision, shadow.recall, shadow.f1)
-            lines.append(f"| {source} | {level} | " + " | ".join(f"{100 * number:.1f}" for number in numbers) + " |")
-    return "\n".join(lines)
-
-
 def load_split(data: Path, split: str) -> list[Patch]:
-    """Load "eval" (with the thumbnails' val), or "holdout": the part of train that the fit leaves out.
+    """Load the labelled patches of a split, and the thumbnails that go with it where there are any.
 
     Parameters
     ----------
     data
         The data folder.
     split
-        Which.
+        A value of the column `split` of `patches.csv`; "eval" comes with the thumbnails' "val". "holdout" is the part
+        of train that the fit leaves out.
 
     Returns
     -------
     list of Patch
+
+    Raises
+    ------
+    ReadError
+        The table is missing, a patch cannot be read, or no patch is of that split.
     """
-    if split == "eval":
-        return [*load_patches(data, splits=("eval",)), *load_thumbnails(data, split="val")]
-    patches = split_holdout(load_patches(data, splits=("train",)))[1]
-    return [*patches, *split_holdout(load_thumbnails(data, split="train"))[1]]
+    try:
+        if split == HOLDOUT:
+            parts: Iterable[list[Patch]] = (load_patches(data, splits=("train",)), _thumbnails(data, "train"))
+            patches = [patch for part in parts for patch in split_holdout(part)[1]]
+        else:
+            patches = [*load_patches(data, splits=(split,)), *_thumbnails(data, "val" if split == "eval" else split)]
+    except XCloudMaskError:
+        raise
+    except (OSError, KeyError, ValueError) as error:
+        raise ReadError(
+            f"A labelled patch of split {split!r} in {data} cannot be read: {error}. Expected patches/<name>.npz with "
+            "img, bands, valid and label, and the columns split, name, kind, source and res_m in patches.csv."
+        ) from error
+    if not patches:
+        found = ", ".join(sorted({row["split"] for row in read_table(data)})) or "none"
+        raise ReadError(
+            f"{data} has no patch of split {split!r}. Splits found: {found}; {HOLDOUT} is a tenth of train."
+        )
+    return patches
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Parse the command line, score and write the tables.
-
-    Parameters
-    ----------
-    arguments
-        None takes those of the process.
-    """
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with patches.csv, patches/ and s2cmc_rgb/")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="a checkpoint of the fit, or exported weights")
-    parser.add_argument("--split", choices=("holdout", "eval"), default="holdout")
-    parser.add_argument("--json", type=Path, help="also write the measures here")
-    given = parser.parse_args(arguments)
-    net = load_network(CloudUNet(**CONFIG), given.checkpoint)
-    result = score(net, load_split(given.data, given.split))
-    sys.stdout.write(markdown(result) + "\n")
-    if given.json is not None:
-        plain = {source: {level: s.to_dict() for level, s in by.items()} for source, by in result.items()}
-        given.json.write_text(json.dumps(plain, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+def _thumbnails(data: Path, split: str) -> list[Patch]:
+    return load_thumbnails(data, split=split) if (data / "s2cmc_rgb" / split).is_dir() else []

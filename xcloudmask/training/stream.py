@@ -10,33 +10,29 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from xcloudmask.errors import ArgumentError
 from xcloudmask.normalize import BandStatistics
-from xcloudmask.simulate.clouds import add_clouds
+from xcloudmask.sensors import get_sensor
+from xcloudmask.simulate.clouds import Sun, add_clouds
+from xcloudmask.simulate.surface import draw_surface
 from xcloudmask.training import augment
-from xcloudmask.training.data import WAVELENGTHS_NM, Patch
-from xcloudmask.training.labels import ANY, CLEAR, SHADOW, allowed_from_scene
+from xcloudmask.training.config import Mixture
+from xcloudmask.training.data import BANDS, WAVELENGTHS_NM, Patch
+from xcloudmask.training.labels import ANY, CLEAR, NOT_CLOUD, SHADOW, allowed_from_scene, guess_one
+from xcloudmask.training.normalizers import Normalizer, make_normalizer
+from xcloudmask.training.paste import paste_clouds
 
 __all__ = ["Mixture", "SampleStream"]
 
 _BLANK = 2e-3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mixture:
-    """How samples are drawn."""
-
-    simulated: float = 0.45
-    """Share with simulated clouds on clear patches."""
-    simulated_clear: float = 0.2
-    """Share of those that stay without a cloud."""
-    real: float = 0.3
-    """Share of labelled patches; the rest are thumbnails."""
-    level_dropped: float = 0.35
-    """Share of samples whose level is kept from the network."""
-    nir_dropped: float = 0.15
-    """Share of samples whose near infrared is given up."""
-    size_px: int = 192
-    """Side of a sample; a multiple of the network's stride."""
+_KINDS = ("real", "thumbnails", "clouded", "landscapes", "pasted")
+_BAND_SETS = tuple(
+    tuple(get_sensor(sensor).candidates(role)[0].wavelength_nm for role in BANDS)
+    for sensor in ("sentinel-2-l1c", "landsat-oli-c2-l1", "landsat-tm-c2-l1", "planetscope-4b", "planetscope-8b")
+)
+"""Red, green and near infrared of several sensors: (shortest, centre, longest) in nm."""
+_GUESS_DROPPED = 0.5
+"""Share of samples whose near infrared is given up where it was a guess."""
 
 
 @dataclass(slots=True)
@@ -45,7 +41,10 @@ class _Window:
     valid: npt.NDArray[np.uint8]
     allowed: npt.NDArray[np.uint8]
     resolution_m: float
-    patch: Patch
+    sun: Sun | None = None
+    level_known: bool = True
+    nir_kept: float = 1.0
+    weight: float = 1.0
 
 
 class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
@@ -56,7 +55,7 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
     labelled
         Labelled patches; the fully clear ones also serve as backgrounds.
     thumbnails
-        Patches without near infrared.
+        Labelled pictures without near infrared, or with a guess of it.
     backgrounds
         Clear patches.
     mixture
@@ -65,6 +64,11 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
         Seed of all samples.
     length
         Number of samples.
+
+    Raises
+    ------
+    ArgumentError
+        No kind of sample that has a share has patches to draw from.
     """
 
     def __init__(
@@ -81,7 +85,31 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
         # Real shadows are few: those patches are drawn three times as often.
         self.labelled = [*labelled, *(2 * [patch for patch in labelled if (patch.allowed == SHADOW).any()])]
         self.thumbnails = list(thumbnails)
-        self.backgrounds = [*backgrounds, *(patch for patch in labelled if patch.is_clear)]
+        every = [*labelled, *thumbnails]
+        self.backgrounds = [*backgrounds, *(patch for patch in every if patch.is_clear and patch.nir)]
+        self.donors = [patch for patch in every if patch.nir and 0.02 < _cloud_share(patch) < 0.75]
+        self.normalizer: Normalizer = make_normalizer(mixture.normalize, [*labelled, *backgrounds])
+        self._kinds, self._shares = self._possible_kinds()
+
+    def _possible_kinds(self) -> tuple[list[str], npt.NDArray[np.float64]]:
+        there = {
+            "real": bool(self.labelled),
+            "thumbnails": bool(self.thumbnails),
+            "clouded": bool(self.backgrounds),
+            "landscapes": True,
+            "pasted": bool(self.backgrounds and self.donors),
+        }
+        shares = {
+            kind: getattr(self.mixture, kind) for kind in _KINDS if there[kind] and getattr(self.mixture, kind) > 0
+        }
+        if not shares:
+            wanted = [kind for kind in _KINDS if getattr(self.mixture, kind) > 0]
+            raise ArgumentError(
+                f"There is nothing to draw samples from: the mixture wants {', '.join(wanted) or 'nothing'}, and there "
+                f"are {len(self.labelled)} labelled patches, {len(self.thumbnails)} thumbnails and "
+                f"{len(self.backgrounds)} clear ones. Give such data, or landscapes = 1 under [mixture]."
+            )
+        return list(shares), np.array(list(shares.values())) / sum(shares.values())
 
     def __len__(self) -> int:
         return self.length
@@ -89,68 +117,112 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return image (3, y, x), level (7,), allowed (y, x) and weight of sample `index`."""
         rng = np.random.default_rng((self.seed, index))
-        pool, simulated = self._draw_pool(rng)
-        window = self._window(pool, rng)
-        if simulated:
-            self._simulate(window, rng)
+        kind = self._kinds[rng.choice(len(self._kinds), p=self._shares)]
+        window = self._draw(kind, rng)
         other = None
-        if rng.random() < 0.3:
+        pool = self._pool(kind)
+        if rng.random() < self.mixture.statistics_mixed and pool:
             far = pool[rng.integers(len(pool))]
             other = (_patch_statistics(far, rng), float(rng.uniform(0.1, 0.7)))
         return self._finish(window, other, rng)
 
-    def _draw_pool(self, rng: np.random.Generator) -> tuple[list[Patch], bool]:
-        draw = rng.random()
-        if self.backgrounds and draw < self.mixture.simulated:
-            return self.backgrounds, True
-        if self.labelled and draw < self.mixture.simulated + self.mixture.real:
-            return self.labelled, False
-        return self.thumbnails or self.labelled or self.backgrounds, not (self.thumbnails or self.labelled)
+    def _pool(self, kind: str) -> list[Patch]:
+        return {"real": self.labelled, "thumbnails": self.thumbnails}.get(kind, self.backgrounds)
+
+    def _draw(self, kind: str, rng: np.random.Generator) -> _Window:
+        if kind == "landscapes":
+            return self._simulate(self._landscape(rng), rng)
+        window = self._window(self._pool(kind), rng)
+        if kind == "clouded":
+            return self._simulate(self._vary_surface(window, rng), rng)
+        if kind == "pasted":
+            donor = self._window(self.donors, rng)
+            window.image, window.allowed = paste_clouds(
+                window.image, donor.image, donor.allowed, resolution_m=window.resolution_m, rng=rng
+            )
+            window.valid &= donor.valid
+            window.weight = min(window.weight, donor.weight)
+            window.nir_kept = min(window.nir_kept, donor.nir_kept)
+        return window
 
     def _window(self, pool: list[Patch], rng: np.random.Generator) -> _Window:
         """Cut a window at a random scale; where the patch is too small, join patches of the same source."""
         size = self.mixture.size_px
         patch = pool[rng.integers(len(pool))]
-        steps = (0.55, 0.75, 1.0, 1.5, 2.0, 3.0) if patch.resolution_m < 25 else (0.4, 0.6, 1.0, 1.0, 1.0, 1.5)
-        scale = steps[rng.choice(6, p=(0.06, 0.1, 0.42, 0.14, 0.2, 0.08))]
+        scale = _draw_scale(patch.resolution_m, rng) if self.mixture.mixed_resolution else 1.0
         wide = round(size * scale)
         siblings = [other for other in pool if other.source == patch.source]
         image, valid, allowed = _mosaic(patch, siblings, wide, rng)
         pixels, codes = augment.resize(
             image.astype(np.float32) * np.float32(1e-4), [valid.view(np.uint8), allowed], size
         )
-        return _Window(pixels, codes[0], codes[1], patch.resolution_m * scale, patch)
+        return _Window(
+            image=pixels,
+            valid=codes[0],
+            allowed=codes[1],
+            resolution_m=patch.resolution_m * scale,
+            level_known=patch.level_known,
+            nir_kept=(1.0 - _GUESS_DROPPED if patch.nir_guessed else 1.0) if patch.nir else 0.0,
+            weight=patch.weight,
+        )
 
-    def _simulate(self, window: _Window, rng: np.random.Generator) -> None:
-        if rng.random() < 0.2:
-            window.image = augment.water(window.image, rng)
-        if rng.random() < 0.2:
-            window.image = augment.relief(window.image, rng)
-        if rng.random() < 0.08:
-            window.image = augment.snow(window.image, rng)
-        if rng.random() < self.mixture.simulated_clear:
+    def _landscape(self, rng: np.random.Generator) -> _Window:
+        size = self.mixture.size_px
+        resolution_m = float(np.exp(rng.uniform(np.log(9.0), np.log(50.0)))) if self.mixture.mixed_resolution else 20.0
+        bands = _BAND_SETS[rng.integers(len(_BAND_SETS))]
+        surface = draw_surface((size, size), bands=bands, resolution_m=resolution_m, rng=rng)
+        everywhere = np.ones((size, size), np.uint8)
+        return _Window(
+            image=surface.reflectance,
+            valid=everywhere,
+            allowed=everywhere * CLEAR,
+            resolution_m=resolution_m,
+            sun=surface.sun,
+        )
+
+    def _vary_surface(self, window: _Window, rng: np.random.Generator) -> _Window:
+        for chance, vary in ((0.2, augment.water), (0.2, augment.relief), (0.08, augment.snow)):
+            if rng.random() < chance:
+                window.image = vary(window.image, rng)
+        return window
+
+    def _simulate(self, window: _Window, rng: np.random.Generator) -> _Window:
+        if rng.random() < self.mixture.clear:
             window.allowed = np.full(window.valid.shape, CLEAR, np.uint8)
-            return
-        scene = add_clouds(window.image, wavelengths_nm=WAVELENGTHS_NM, resolution_m=window.resolution_m, rng=rng)
+            return window
+        scene = add_clouds(
+            window.image, wavelengths_nm=WAVELENGTHS_NM, resolution_m=window.resolution_m, rng=rng, sun=window.sun
+        )
         window.image, window.allowed = scene.image, allowed_from_scene(scene)
+        return window
 
     def _finish(
         self, window: _Window, other: tuple[BandStatistics, float] | None, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         image = augment.radiometry(window.image, rng)
         valid = window.valid.astype(bool)
-        if rng.random() < 0.1:
-            valid &= augment.wedge((image.shape[1], image.shape[2]), rng)
-        known = window.patch.level_known and rng.random() >= self.mixture.level_dropped
-        nir = window.patch.nir and rng.random() >= self.mixture.nir_dropped
-        scored, level = augment.normalize_window(
-            image, None if valid.all() else valid, other=other, level_known=known, nir=nir
-        )
+        shape = (image.shape[1], image.shape[2])
+        for chance, cut in ((0.08, augment.wedge), (0.15, augment.frame)):
+            if rng.random() < chance:
+                valid &= cut(shape, rng)
+        known = window.level_known and rng.random() >= self.mixture.level_dropped
+        nir = rng.random() < window.nir_kept * (1.0 - self.mixture.nir_dropped)
+        scored, level = self.normalizer(image, None if valid.all() else valid, other=other, level_known=known, nir=nir)
         # A saturated window whose level is unknown says nothing.
         blank = not known and float(image[:2].std(axis=(1, 2)).max()) < _BLANK
-        allowed = np.where(valid & (not blank), window.allowed, ANY).astype(np.uint8)
-        weight = torch.tensor(window.patch.weight)
+        sets = window.allowed if self.mixture.partial_labels else guess_one(window.allowed)
+        allowed = np.where(valid & (not blank), sets, ANY).astype(np.uint8)
+        weight = torch.tensor(window.weight, dtype=torch.float32)
         return torch.from_numpy(scored), torch.from_numpy(level), torch.from_numpy(allowed), weight
+
+
+def _draw_scale(resolution_m: float, rng: np.random.Generator) -> float:
+    steps = (0.55, 0.75, 1.0, 1.5, 2.0, 3.0) if resolution_m < 25 else (0.4, 0.6, 1.0, 1.0, 1.0, 1.5)
+    return steps[rng.choice(6, p=(0.06, 0.1, 0.42, 0.14, 0.2, 0.08))]
+
+
+def _cloud_share(patch: Patch) -> float:
+    return float(((patch.allowed & NOT_CLOUD) == 0).mean())
 
 
 def _mosaic(

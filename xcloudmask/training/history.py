@@ -1,0 +1,51 @@
+"""The record of a run: one row of numbers every so many steps, in a CSV file beside the checkpoint."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+__all__ = ["HISTORY", "append_row", "read_history"]
+
+HISTORY = "history.csv"
+_COLUMNS = ("step", "seconds", "loss", "learning_rate", "holdout_agreement", "holdout_cloud_ba", "holdout_shadow_f1")
+
+
+def append_row(folder: Path, row: Mapping[str, float]) -> None:
+    """Add a row; numbers that were not measured stay empty.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    row
+        Numbers by column.
+    """
+    path = folder / HISTORY
+    fresh = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=_COLUMNS)
+        if fresh:
+            writer.writeheader()
+        writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
+
+
+def read_history(folder: Path) -> dict[str, list[float]]:
+    """Read the columns of a run; NaN where nothing was measured.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+
+    Returns
+    -------
+    dict
+        Column, then one number per row. A step that was done twice, since a run was cut off after its last checkpoint,
+        is there once: as it was done last.
+    """
+    with (folder / HISTORY).open(newline="") as file:
+        rows = {int(row["step"]): row for row in csv.DictReader(file)}
+    ordered = [rows[step] for step in sorted(rows)]
+    return {name: [float(row[name]) if row[name] else float("nan") for row in ordered] for name in _COLUMNS}
