@@ -11,14 +11,18 @@ import torch
 from cubes import odc_dataset
 from dask.base import tokenize
 from safetensors.torch import save_file
+from typer.testing import CliRunner
 
 import xcloudmask
 from xcloudmask import errors
+from xcloudmask.cli.app import app
+from xcloudmask.models import registry
 from xcloudmask.models.cache import get_runner, load_network
 from xcloudmask.models.deeplab import CloudDeepLab
 from xcloudmask.models.ensemble import combine
 from xcloudmask.models.registry import weights_path
 from xcloudmask.models.spec import ModelSpec
+from xcloudmask.training import ensemble_card
 
 CONFIG = {"bands": 3, "classes": 4, "width": 16, "blocks": 1, "rate": 1, "level": 0}
 WHOLE = (slice(None), slice(None))
@@ -244,3 +248,68 @@ def test_member_without_weights_is_refused(pair, tmp_path):
     card.write_text(json.dumps(plain))
     with pytest.raises(errors.ModelError, match=r"'other'.* needs weights= and sha256="):
         ModelSpec.from_card(card)
+
+
+@pytest.fixture
+def exported(tiny_model, other_model, tmp_path):
+    """A folder with two models, card and weights each."""
+    for spec in (tiny_model, other_model):
+        weights = tmp_path / f"{spec.name}.safetensors"
+        weights.write_bytes(weights_path(spec).read_bytes())
+        card = {**spec.to_dict(), "weights": weights.name, "attribution": "Contains noise."}
+        (tmp_path / f"{spec.name}.json").write_text(json.dumps(card))
+    return tmp_path
+
+
+def test_export_writes_a_card_that_is_a_model(exported, pair, batch):
+    (exported / "figures.json").write_text('{"all_cloud_oa": 0.5}')
+    members = [f"--member={exported / name}.json" for name in ("tiny", "other")]
+    options = ["--voting=probabilities", "--notes=random weights", f"--metrics={exported / 'figures.json'}"]
+    ensemble_card.main([*members, f"--out={exported}", *options])
+    spec = ModelSpec.from_card(exported / "default-ensemble.json")
+    assert (spec.name, spec.voting, spec.notes) == ("default-ensemble", "probabilities", "random weights")
+    assert dict(spec.metrics) == {"all_cloud_oa": 0.5}
+    assert spec.sha256 == replace(pair, voting="probabilities").sha256
+    np.testing.assert_array_equal(logits_of(replace(spec, voting="logits"), batch), logits_of(pair, batch))
+    card = json.loads((exported / "default-ensemble.json").read_text())
+    assert card["attribution"] == "Contains noise."
+    assert [member["weights"] for member in card["members"]] == ["tiny.safetensors", "other.safetensors"]
+
+
+def test_packaged_ensemble_is_found_by_name(exported, monkeypatch):
+    ensemble_card.export_ensemble([exported / "tiny.json", exported / "other.json"], exported, name="default-ensemble")
+    monkeypatch.setattr(registry, "WEIGHTS_DIR", exported)
+    registry._packaged.cache_clear()
+    try:
+        spec = registry.get_spec("default-ensemble")
+        assert [member.weights for member in spec.members] == ["tiny.safetensors", "other.safetensors"]
+        assert get_runner(spec, device="cpu").device == "cpu"
+        output = CliRunner().invoke(app, ["models", "show", "default-ensemble"]).stdout
+        assert "tiny (unet), other (deeplab)" in output
+        assert "default-ensemble" in CliRunner().invoke(app, ["models"]).stdout
+    finally:
+        registry._packaged.cache_clear()
+
+
+def test_member_trained_again_does_not_slip_in(exported):
+    cards = [exported / "tiny.json", exported / "other.json"]
+    spec = ModelSpec.from_card(ensemble_card.export_ensemble(cards, exported, name="e"))
+    content = bytearray((exported / "other.safetensors").read_bytes())
+    content[-1] ^= 1
+    (exported / "other.safetensors").write_bytes(content)
+    with pytest.raises(errors.WeightsError, match=r"member of ensemble 'e'.*sha256"):
+        load_network(spec)
+    with pytest.raises(errors.WeightsError, match=r"member of ensemble 'e'.*sha256"):
+        ensemble_card.export_ensemble(cards, exported, name="e")
+
+
+def test_export_refuses_members_elsewhere_and_bad_figures(exported, tmp_path_factory):
+    cards = [exported / "tiny.json", exported / "other.json"]
+    with pytest.raises(errors.ArgumentError, match="copy the model"):
+        ensemble_card.export_ensemble(cards, tmp_path_factory.mktemp("elsewhere"), name="e")
+    arguments = [*(f"--member={card}" for card in cards), f"--out={exported}", f"--metrics={exported / 'f.json'}"]
+    with pytest.raises(errors.ArgumentError, match="cannot be read"):
+        ensemble_card.main(arguments)
+    (exported / "f.json").write_text('{"oa": "good"}')
+    with pytest.raises(errors.ArgumentError, match="no figures"):
+        ensemble_card.main(arguments)

@@ -71,7 +71,9 @@ def show_model(
 def _value_text(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {item}" for key, item in value.items()) or "-"
-    if isinstance(value, tuple | list):
+    if isinstance(value, list):  # members of an ensemble
+        return ", ".join(f"{member['name']} ({member['architecture']})" for member in value)
+    if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "-"
     return str(value) if value != "" else "-"
 
