@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from xcloudmask.errors import ModelError
+from xcloudmask.errors import ArgumentError, ModelError
 from xcloudmask.models._layers import fold_batch_norms, receptive_radius
-from xcloudmask.models.architectures import ARCHITECTURES, build
+from xcloudmask.models.architectures import ARCHITECTURES, build, measure_geometry
 from xcloudmask.models.deeplab import CloudDeepLab
 
 RADIUS_PX = 241
@@ -99,3 +99,18 @@ def test_unknown_architecture_and_arguments_say_what_is_known():
         build("os.system", {})
     with pytest.raises(ModelError, match=r"'deeplab' cannot be built with .*'depth': 3"):
         build("deeplab", {"depth": 3})
+
+
+def test_geometry_is_measured_whatever_the_reach():
+    assert measure_geometry("deeplab", {"bands": 3, "width": 64}) == (8, RADIUS_PX)
+    assert measure_geometry("unet", {"width": 32, "blocks": 3, "level": 1}) == (8, 71)
+    with pytest.raises(ArgumentError, match="larger reach_px, such as 192"):
+        receptive_radius(small(), bands=3, stride_px=8, reach_px=96)
+
+
+def test_measuring_leaves_the_random_numbers_alone():
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    measure_geometry("unet", {"blocks": 1})
+    torch.testing.assert_close(torch.rand(1), expected, rtol=0, atol=0)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
+from xcloudmask.errors import ArgumentError
+
 __all__ = [
     "LevelBias",
     "Residual",
@@ -112,6 +114,11 @@ def receptive_radius(net: nn.Module, *, bands: int, stride_px: int, reach_px: in
     int
         Largest distance, in px along y or x, between an output and an input that it depends on.
 
+    Raises
+    ------
+    ArgumentError
+        The network reaches as far as `reach_px`, so what was measured may be too little.
+
     Examples
     --------
     >>> receptive_radius(nn.Conv2d(1, 1, 5, padding=2), bands=1, stride_px=1, reach_px=8)
@@ -126,4 +133,8 @@ def receptive_radius(net: nn.Module, *, bands: int, stride_px: int, reach_px: in
         net(image)[0, :, centre, centre].sum().backward()
         seen = torch.nonzero(image.grad[0].abs().sum(0))  # type: ignore[index]
         radius = max(radius, int((seen - centre).abs().max()))
+    if radius >= reach_px:
+        raise ArgumentError(
+            f"The network reaches {reach_px} px or more. Type a larger reach_px, such as {2 * reach_px}."
+        )
     return radius

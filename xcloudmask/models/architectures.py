@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+import torch
 from torch import nn
 
-from xcloudmask.errors import ModelError
+from xcloudmask.errors import ArgumentError, ModelError
+from xcloudmask.models._layers import receptive_radius
 from xcloudmask.models.deeplab import CloudDeepLab
 from xcloudmask.models.unet import CloudUNet
 
-__all__ = ["ARCHITECTURES", "build"]
+__all__ = ["ARCHITECTURES", "build", "measure_geometry"]
 
-ARCHITECTURES: Mapping[str, type[nn.Module]] = MappingProxyType({"unet": CloudUNet, "deeplab": CloudDeepLab})
+ARCHITECTURES: Mapping[str, type[CloudUNet] | type[CloudDeepLab]] = MappingProxyType(
+    {"unet": CloudUNet, "deeplab": CloudDeepLab}
+)
 """Networks by the name of their architecture. All are called alike: bands (n, bands, y, x) and a level (n, 1 + 2 *
-bands) or None in, logits (n, classes, y, x) out; `stride_px` of the class is the total stride."""
+bands) or None in, logits (n, classes, y, x) out; `stride_px` of the class is the total stride, and `width`
+the argument that scales the channels."""
+
+_FIRST_REACH_PX = 128
 
 
 def build(architecture: str, config: Mapping[str, int]) -> nn.Module:
@@ -49,3 +56,51 @@ def build(architecture: str, config: Mapping[str, int]) -> nn.Module:
         return ARCHITECTURES[architecture](**config)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"Architecture {architecture!r} cannot be built with {dict(config)}: {error}") from error
+
+
+def measure_geometry(architecture: str, config: Mapping[str, int]) -> tuple[int, int]:
+    """Find the stride of a network, and measure how far an input pixel reaches.
+
+    Parameters
+    ----------
+    architecture
+        A key of `ARCHITECTURES`.
+    config
+        Arguments of its class.
+
+    Returns
+    -------
+    tuple of int
+        `stride_px` and `radius_px` of a `xcloudmask.models.spec.ModelSpec`.
+
+    Raises
+    ------
+    ModelError
+        As `build`.
+
+    Notes
+    -----
+    Measured on fresh weights, because trained ones can be zero where fresh ones are not, and on a network of few
+    channels, because those do not change how far a pixel reaches.
+
+    Examples
+    --------
+    >>> measure_geometry("unet", {"width": 32, "blocks": 1})
+    (8, 39)
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = build(architecture, {**config, "width": 16}).eval()
+        stride_px = ARCHITECTURES[architecture].stride_px
+        reach_px = _FIRST_REACH_PX
+        while (radius_px := _radius(net, bands=config.get("bands", 3), stride_px=stride_px, reach_px=reach_px)) is None:
+            reach_px *= 2
+    return stride_px, radius_px
+
+
+def _radius(net: nn.Module, *, bands: int, stride_px: int, reach_px: int) -> int | None:
+    """The receptive radius, or None where it is not within reach."""
+    try:
+        return receptive_radius(net, bands=bands, stride_px=stride_px, reach_px=reach_px)
+    except ArgumentError:
+        return None
