@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from xcloudmask.cli.demo import demo
+from xcloudmask.cli.evaluate import evaluate
 from xcloudmask.cli.info import doctor, models_app
 from xcloudmask.cli.predict import plan, predict
 
@@ -42,5 +43,6 @@ def root(
 app.command()(predict)
 app.command()(plan)
 app.command()(demo)
+app.command()(evaluate)
 app.add_typer(models_app, name="models")
 app.command()(doctor)

@@ -26,7 +26,9 @@ _COLUMNS: Mapping[str, str] = {
 }
 
 
-def markdown(results: Mapping[str, Evaluation], *, title: str = "Evaluation", intervals: bool = True) -> str:
+def markdown(
+    results: Mapping[str, Evaluation], *, title: str = "Evaluation", note: str = "", intervals: bool = True
+) -> str:
     """Write evaluations down: the sources with intervals, then the classes and the confusion of each.
 
     Parameters
@@ -35,6 +37,8 @@ def markdown(results: Mapping[str, Evaluation], *, title: str = "Evaluation", in
         Evaluations by what was done, such as "known" and "unknown" level. See `source_table`.
     title
         Heading.
+    note
+        Text below the heading.
     intervals
         False leaves the intervals out.
 
@@ -55,6 +59,7 @@ def markdown(results: Mapping[str, Evaluation], *, title: str = "Evaluation", in
     how = first.bootstrap
     parts = [
         f"# {title}",
+        *([note] if note else []),
         source_table(results, intervals=intervals),
         "OA: overall accuracy. BA: balanced accuracy, the mean of the recalls. P, R: precision, recall. In percent. "
         "A dash: no pixel is known to be of the class. Pixels count where their labels decide."
