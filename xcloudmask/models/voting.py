@@ -1,7 +1,7 @@
 """The network of an ensemble: its members see one batch, and their votes are averaged.
 
 Mean of the logits: OmniCloudMask's ensemble, Wright et al. (2025), doi:10.1016/j.rse.2025.114694. Mean of the
-probabilities is soft voting, as in Dietterich (2000), doi:10.1007/3-540-45014-9_1.
+probabilities (soft voting) is the sum rule of Kittler et al. (1998), doi:10.1109/34.667881.
 """
 
 from __future__ import annotations
