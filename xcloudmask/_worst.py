@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xcloudmask._optional import require
-from xcloudmask._pictures import colour_codes, hex_to_rgb, stretch
+from xcloudmask._pictures import colour_codes, hex_to_rgb
 from xcloudmask.classes import NODATA, NODATA_COLOUR, STYLES, CloudClass
 from xcloudmask.errors import WriteError
 from xcloudmask.evaluate import Counted, scores
@@ -22,6 +22,8 @@ __all__ = ["PICTURE_SUFFIXES", "Case", "errors_of", "make_case", "save_worst", "
 PICTURE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
 _SIDE_PX = 512
 _PANEL_INCHES = 3.0
+_WHITE, _GAMMA = 1.0, 1.8
+"""One scale for all images, in reflectance: an overcast image is white, not stretched to whatever it has."""
 
 _CLOUD = (1 << CloudClass.THICK_CLOUD) | (1 << CloudClass.THIN_CLOUD)
 _ANY = (1 << len(CloudClass)) - 1
@@ -64,8 +66,7 @@ def make_case(
     *,
     mask: npt.NDArray[np.uint8],
     allowed: npt.NDArray[np.uint8],
-    bands: Sequence[npt.NDArray[Any]] | None = None,
-    valid: npt.NDArray[np.bool_] | None = None,
+    reflectance: Sequence[npt.NDArray[np.floating]] | None = None,
     note: str = "",
 ) -> Case:
     """Thin an image out, and say what is wrong with it.
@@ -76,10 +77,8 @@ def make_case(
         Name, source and counts.
     mask, allowed
         (y, x) codes and sets.
-    bands
+    reflectance
         Three (y, x) bands to show as red, green and blue.
-    valid
-        (y, x) pixels with data; None takes those of the mask.
     note
         Goes into the title.
 
@@ -89,7 +88,6 @@ def make_case(
     """
     step = -(-max(mask.shape) // _SIDE_PX)
     thin = (slice(None, None, step), slice(None, None, step))
-    seen = mask != NODATA if valid is None else valid
     measured = scores(counted.confusion)
     kinds = errors_of(mask, allowed)
     known = max(int((kinds > 0).sum()), 1)
@@ -99,10 +97,15 @@ def make_case(
         title=f"{counted.name} ({where})\n{measured.agreement:.1%} agree; {', '.join(parts) or 'no error'}",
         key=f"{counted.source}/{counted.name}",
         agreement=measured.agreement,
-        image=None if bands is None else stretch([band[thin] for band in bands], seen[thin]),
+        image=None if reflectance is None else _colours([band[thin] for band in reflectance], mask[thin] != NODATA),
         allowed=allowed[thin],
         mask=mask[thin],
     )
+
+
+def _colours(bands: Sequence[npt.NDArray[np.floating]], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    scaled = np.clip(np.stack(bands, axis=-1) / _WHITE, 0.0, 1.0) ** (1.0 / _GAMMA)
+    return np.where(valid[..., None], scaled * 255, hex_to_rgb(NODATA_COLOUR)).astype(np.uint8)
 
 
 def errors_of(mask: npt.NDArray[np.uint8], allowed: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -163,7 +163,7 @@ def open_codes(path: str) -> xr.DataArray:
         except ReadError:
             pass  # labels of other makers
     cube = _open_cube(path)
-    names = [name for name, variable in cube.data_vars.items() if variable.ndim >= 2]
+    names = sorted((name for name, variable in cube.data_vars.items() if variable.ndim >= 2), key=str)
     if len(names) != 1:
         found = ", ".join(map(str, names)) or "none"
         raise InputError(f"{path} holds the variables {found}. Expected one, with the codes.")

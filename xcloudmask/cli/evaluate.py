@@ -198,10 +198,10 @@ def _on_patches(
         def on_patch(level: str, patch: Any, codes: npt.NDArray[np.uint8], counted: Counted) -> None:
             advance()
             if cases is not None:
-                red, green, nir = patch.image
-                bands = (nir, red, green) if patch.nir else (red, green, green)
+                red, green, nir = patch.image * np.float32(1e-4)
+                shown = (nir, red, green) if patch.nir else (red, green, green)
                 allowed = np.where(patch.valid, patch.allowed, 0).astype(np.uint8)
-                cases.add(counted, mask=codes, allowed=allowed, bands=bands, valid=patch.valid, note=f"level {level}")
+                cases.add(counted, mask=codes, allowed=allowed, reflectance=shown, note=f"level {level}")
 
         results = evaluate_model(
             used,

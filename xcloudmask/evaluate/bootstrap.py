@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xcloudmask.errors import ArgumentError
-from xcloudmask.evaluate.measures import COUNTS, MEASURES, measures
+from xcloudmask.evaluate.measures import COUNTS, MEANS, MEASURES, measures
 
 __all__ = ["Bootstrap", "Estimate", "Resampled", "estimates", "mean_estimates", "resample"]
 
@@ -92,12 +92,16 @@ def resample(counts: npt.NDArray[np.integer], *, how: Bootstrap, stream: str = "
     rng = np.random.default_rng([how.seed, *stream.encode()])
     times = rng.multinomial(n, np.full(n, 1.0 / n), size=how.draws)
     totals = times.astype(np.float64) @ counts.reshape(n, -1).astype(np.float64)
-    each = measures(counts)
-    return Resampled(
-        values={name: float(value) for name, value in measures(counts.sum(axis=0)).items()},
-        draws=measures(totals.reshape(how.draws, *counts.shape[1:])),
-        varies={name: int(np.isfinite(values).sum()) > 1 for name, values in each.items()},
-    )
+    values = {name: float(value) for name, value in measures(counts.sum(axis=0)).items()}
+    draws = measures(totals.reshape(how.draws, *counts.shape[1:]))
+    varies = {name: int(np.isfinite(each).sum()) > 1 for name, each in measures(counts).items()}
+    for name, parts in MEANS.items():
+        # A mean over other parts than those of all patches is another measure: such draws tell nothing.
+        having = [part for part in parts if not np.isnan(values[part])]
+        if having:
+            draws[name] = np.mean([draws[part] for part in having], axis=0)
+            varies[name] = all(varies[part] for part in having)
+    return Resampled(values=values, draws=draws, varies=varies)
 
 
 def estimates(group: Resampled, *, how: Bootstrap) -> dict[str, Estimate]:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from xcloudmask.classes import CloudClass
 from xcloudmask.evaluate.counts import ANY, CLOUD, Confusion
 
-__all__ = ["COUNTS", "MEASURES", "Binary", "Scores", "measures", "scores"]
+__all__ = ["COUNTS", "MEANS", "MEASURES", "TARGETS", "Binary", "Scores", "measures", "scores"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -26,19 +26,22 @@ TARGETS: Mapping[str, int] = MappingProxyType({"cloud": CLOUD} | {c.name.lower()
 
 _PER_TARGET = ("found", "support", "false", "negatives")
 _BINARY = ("precision", "recall", "f1", "iou")
-_MEANS = ("mean_precision", "mean_recall", "mean_f1", "mean_iou")
+_MEANS = tuple(f"mean_{key}" for key in _BINARY)
+_SHARES = ("agreement", "cloud_oa", "cloud_ba", "cloud_specificity", *_MEANS)
 
 COUNTS = ("pixels", *(f"{name}_support" for name in TARGETS))
 """Measures that are numbers of pixels."""
 MEASURES = (
     "pixels",
-    "agreement",
-    "cloud_oa",
-    "cloud_ba",
-    *_MEANS,
+    *_SHARES,
     *(f"{name}_{key}" for name in TARGETS for key in (*_BINARY, "support")),
 )
 """Names of all measures."""
+MEANS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"cloud_ba": ("cloud_recall", "cloud_specificity")}
+    | {f"mean_{key}": tuple(f"{c.name.lower()}_{key}" for c in CloudClass) for key in _BINARY}
+)
+"""Measures that are means of others, of those that have a value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,8 @@ class Scores:
     """Overall accuracy of cloud against not cloud."""
     cloud_ba: float
     """Balanced accuracy of cloud against not cloud: the mean of the recalls of both sides, or of the one there is."""
+    cloud_specificity: float
+    """Recall of not cloud: share of the pixels without cloud that are not called cloud."""
     mean_precision: float
     """Mean of the precisions of the four classes, over those that have one."""
     mean_recall: float
@@ -95,7 +100,7 @@ class Scores:
         >>> scores(confusion(np.zeros((1, 2)), np.array([[1, 2]]))).to_dict()["cloud_oa"]
         0.5
         """
-        flat = {name: float(getattr(self, name)) for name in MEASURES[: 4 + len(_MEANS)]}
+        flat = {name: float(getattr(self, name)) for name in ("pixels", *_SHARES)}
         for name, measured in zip(TARGETS, (self.cloud, *self.classes), strict=True):
             flat |= {f"{name}_{field.name}": float(getattr(measured, field.name)) for field in fields(Binary)}
         return flat
@@ -127,7 +132,7 @@ def scores(counted: Confusion) -> Scores:
     )
     return Scores(
         pixels=int(flat["pixels"]),
-        **{name: flat[name] for name in MEASURES[1 : 4 + len(_MEANS)]},
+        **{name: flat[name] for name in _SHARES},
         cloud=cloud,
         classes=(clear, thick, thin, shadow),
     )
@@ -156,19 +161,17 @@ def measures(counts: npt.NDArray[np.integer] | Floats) -> dict[str, Floats]:
     # One product for all sums: exact, because sums of pixels stay far below 2^53.
     sums = counts.reshape(*counts.shape[:-2], -1).astype(np.float64) @ _SUMMANDS
     tally = dict(zip(_TALLIES, np.moveaxis(sums, -1, 0), strict=True))
-    found: dict[str, Floats] = {}
-    for name in TARGETS:
-        found |= {f"{name}_{key}": value for key, value in _binary(tally, name).items()}
     right_ground = tally["cloud_negatives"] - tally["cloud_false"]
-    classes = list(TARGETS)[1:]
-    result = {
+    found = {
         "pixels": tally["pixels"],
         "agreement": _ratio(tally["right"], tally["pixels"]),
         "cloud_oa": _ratio(tally["cloud_found"] + right_ground, tally["cloud_support"] + tally["cloud_negatives"]),
-        "cloud_ba": _mean([found["cloud_recall"], _ratio(right_ground, tally["cloud_negatives"])]),
+        "cloud_specificity": _ratio(right_ground, tally["cloud_negatives"]),
     }
-    result |= {f"mean_{key}": _mean([found[f"{name}_{key}"] for name in classes]) for key in _BINARY}
-    return result | found
+    for name in TARGETS:
+        found |= {f"{name}_{key}": value for key, value in _binary(tally, name).items()}
+    found |= {name: _mean([found[part] for part in parts]) for name, parts in MEANS.items()}
+    return {name: found[name] for name in MEASURES}
 
 
 def _binary(tally: Mapping[str, Floats], name: str) -> dict[str, Floats]:

@@ -69,7 +69,8 @@ class Evaluation:
     sources: Mapping[str, Group]
     """By source, in the order of their first image."""
     pooled: Group
-    """All pixels of all sources; images are drawn from all of them."""
+    """All pixels of all sources; images are drawn from all of them. Sources whose labels cannot tell a class from
+    others bring false pixels of it but no right ones, so its precision is too low here: read that of `mean`."""
     mean: Mapping[str, Estimate]
     """Mean over the sources that have the measure, each of the same weight."""
     bootstrap: Bootstrap

@@ -22,12 +22,12 @@ from torch import nn
 
 from xcloudmask.blocks import predict_block
 from xcloudmask.classes import NODATA
-from xcloudmask.errors import InputError, WeightsError
+from xcloudmask.errors import ArgumentError, InputError, WeightsError
 from xcloudmask.geometry import plan_geometry, resolution_factor
 from xcloudmask.halo import BlockPlace
 from xcloudmask.models.cache import Runner, resolve_device
 from xcloudmask.models.registry import get_spec
-from xcloudmask.models.spec import ModelSpec
+from xcloudmask.models.spec import ENSEMBLE, ModelSpec
 from xcloudmask.settings import EngineSettings
 from xcloudmask.tiles import feed, jobs, prepare
 from xcloudmask.training.data import BANDS, Patch
@@ -195,7 +195,13 @@ def checkpoint_model(path: Path, *, like: ModelSpec) -> Iterator[ModelSpec]:
     ------
     WeightsError
         The file cannot be read. Whether it fits the network is seen when the model is used.
+    ArgumentError
+        The other model is an ensemble.
     """
+    if like.architecture == ENSEMBLE:
+        raise ArgumentError(
+            f"{path} holds one network, and model {like.name!r} is an ensemble. Give the model or the card of a member."
+        )
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
