@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -28,8 +30,21 @@ def one_blob(shape=(96, 96)):
 class FixedLayer:
     """Make `add_clouds` use one known layer."""
 
-    def __init__(self, monkeypatch, layer):
-        monkeypatch.setattr("xcloudmask.simulate.clouds.cloud_layer", lambda *a, **k: layer)
+    def __init__(self, monkeypatch, *layers):
+        rest = list(layers)
+
+        def draw(kind, size, **_):
+            layer = rest.pop(0)
+            tau = layer.optical_thickness
+            wide = size(layer.height_m, layer.height_m + layer.depth_m)
+            canvas = size.__self__
+            pads = []
+            for extent, window, along in zip(wide, tau.shape, canvas.shift_px(1000.0), strict=True):
+                free = extent - window
+                pads.append((free, 0) if along > 0 else (0, free))
+            return replace(layer, optical_thickness=np.pad(tau, pads))
+
+        monkeypatch.setattr("xcloudmask.simulate.clouds.draw_layer", draw)
 
 
 @given(

@@ -15,7 +15,9 @@ import numpy.typing as npt
 
 from xcloudmask.classes import CloudClass
 from xcloudmask.errors import ArgumentError
-from xcloudmask.simulate.layers import CLOUD_KINDS, CloudKind, CloudLayer, cloud_layer
+from xcloudmask.simulate.layers import CLOUD_KINDS, CloudKind, CloudLayer, draw_layer
+from xcloudmask.simulate.optics import THERMAL_NM, cover, layer_reflectance
+from xcloudmask.simulate.shadows import Canvas, Sun, View, self_shading, shade_ground
 
 __all__ = [
     "SHADOW_TRANSMISSION",
@@ -23,6 +25,7 @@ __all__ = [
     "THIN_ALBEDO",
     "CloudScene",
     "Sun",
+    "View",
     "add_clouds",
     "cloud_truth",
 ]
@@ -35,23 +38,15 @@ ISCCP's classes (Rossow and Schiffer, 1999, BAMS 80)."""
 SHADOW_TRANSMISSION = 0.6
 """Share of the direct sunlight below which a pixel is called shadow."""
 
+_FIRST = (0.44, 0.26, 0.13, 0.06, 0.04, 0.07)
+_SECOND = (0.3, 0.05, 0.4, 0.1, 0.1, 0.05)
+"""Shares of the kinds, in the order of CLOUD_KINDS, of the first layer and of a second one."""
+_DIFFUSE_ALOFT = 0.35
+"""Share of diffuse light on a cloud: its bright surroundings light it."""
+_STANDARD_K = 288.15
+"""Temperature at sea level of the ICAO Standard Atmosphere."""
+
 _FloatImage = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sun:
-    """Where the sun stands."""
-
-    zenith_deg: float
-    """Angle from the vertical."""
-    azimuth_deg: float
-    """Clockwise from north; the image has north at its top."""
-
-    def shadow_shift_px(self, height_m: float, *, resolution_m: float) -> tuple[float, float]:
-        """Return how far (y, x), in px, the shadow of something at that height lies from it."""
-        length = height_m * np.tan(np.radians(self.zenith_deg)) / resolution_m
-        azimuth = np.radians(self.azimuth_deg)
-        return float(length * np.cos(azimuth)), float(-length * np.sin(azimuth))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,17 +54,23 @@ class CloudScene:
     """A clouded image with its truth."""
 
     image: _FloatImage
-    """(band, y, x) reflectance."""
+    """(band, y, x) reflectance; kelvin beyond 3000 nm."""
     truth: npt.NDArray[np.uint8]
     """(y, x), the four classes of `xcloudmask.classes`."""
     optical_thickness: _FloatImage
     """(y, x), of all layers."""
     albedo: _FloatImage
-    """(y, x), reflectance of the clouds alone near 650 nm."""
+    """(y, x), reflectance of the clouds alone near 550 nm."""
     sun_transmission: _FloatImage
     """(y, x), share of direct sunlight that reaches the ground."""
     darkening: _FloatImage
     """(y, x), largest drop of reflectance over the bands that the shadow brings, before clouds cover it."""
+    top_height_m: _FloatImage
+    """(y, x), height of the highest cloud that an eye would see, above the ground; 0 where there is none."""
+    sun: Sun
+    """Where the light came from."""
+    view: View
+    """Where the image was taken from."""
 
 
 def add_clouds(
@@ -80,13 +81,14 @@ def add_clouds(
     rng: np.random.Generator,
     kinds: Sequence[CloudKind] | None = None,
     sun: Sun | None = None,
+    view: View | None = None,
 ) -> CloudScene:
     """Put clouds and their shadows over a clear image.
 
     Parameters
     ----------
     image
-        (band, y, x) reflectance, 0 to 1.
+        (band, y, x) reflectance, 0 to 1; brightness temperature in kelvin where the wavelength is beyond 3000 nm.
     wavelengths_nm
         Centre of each band.
     resolution_m
@@ -96,7 +98,9 @@ def add_clouds(
     kinds
         The layers; None draws one or two.
     sun
-        None draws a zenith angle of 15 to 70 degrees and any azimuth.
+        None draws a zenith angle of 15 to 75 degrees and any azimuth.
+    view
+        Where the satellite stands: clouds are seen away from it, by their height. None is overhead.
 
     Returns
     -------
@@ -124,28 +128,39 @@ def add_clouds(
         raise ArgumentError(
             f"The image has {len(image)} bands and there are {len(wavelengths_nm)} wavelengths: give one per band."
         )
-    shape = (int(image.shape[1]), int(image.shape[2]))
-    sun = sun or Sun(zenith_deg=float(rng.uniform(15.0, 70.0)), azimuth_deg=float(rng.uniform(0.0, 360.0)))
-    drawn = _draw_kinds(rng) if kinds is None else kinds
-    layers = [cloud_layer(kind, shape, resolution_m=resolution_m, rng=rng) for kind in drawn]
-    layers.sort(key=lambda layer: layer.height_m)
-    transmission = np.ones(shape, np.float32)
-    for layer in layers:
-        transmission *= _sun_transmission(layer, sun, resolution_m)
-    waves = np.asarray(wavelengths_nm, np.float32)[:, None, None]
-    shaded = _shade(image, transmission, waves, diffuse=float(rng.uniform(0.15, 0.42)))
-    darkening = (image - shaded).max(axis=0)
-    relief = float(rng.uniform(0.0, 0.3))
-    for layer in layers:
-        shaded = _cover(shaded, layer, waves, shading=_self_shading(layer, sun, strength=relief))
-    albedo = _joint_albedo(layers)
+    sun = sun or Sun(zenith_deg=float(rng.uniform(15.0, 75.0)), azimuth_deg=float(rng.uniform(0.0, 360.0)))
+    view = view or View()
+    window = (int(image.shape[1]), int(image.shape[2]))
+    canvas = Canvas(window=window, resolution_m=resolution_m, sun=sun, view=view)
+    drawn = _draw_layers(_draw_kinds(rng) if kinds is None else kinds, canvas, rng)
+    sunlight = np.ones(window, np.float32)
+    for layer in drawn:
+        sunlight *= canvas.sunlight(layer)
+    waves = np.asarray(wavelengths_nm, np.float32)
+    shaded = shade_ground(image, sunlight, wavelengths_nm=waves, diffuse=float(rng.uniform(0.15, 0.42)))
+    reflective = (waves <= THERMAL_NM) if (waves <= THERMAL_NM).any() else np.ones(len(waves), bool)
+    darkening = (image - shaded)[reflective].max(axis=0)
+    relief = float(rng.uniform(0.0, 0.4))
+    airmass = float(1.0 / np.cos(np.radians(sun.zenith_deg)) + 1.0 / np.cos(np.radians(view.zenith_deg)))
+    surface_k = _surface_k(image, waves)
+    layers = [canvas.crop(layer) for layer in drawn]
+    for index, layer in enumerate(layers):
+        shading = self_shading(layer, sun, strength=relief) * _light_on(index, drawn, canvas)
+        for band, wave in enumerate(waves.tolist()):
+            shaded[band] = cover(
+                shaded[band], layer, wave_nm=wave, shading=shading, airmass=airmass, surface_k=surface_k
+            )
+    albedo = _joint_albedo(layers) if layers else np.zeros(window, np.float32)
     return CloudScene(
         image=shaded,
-        truth=cloud_truth(albedo, transmission),
+        truth=cloud_truth(albedo, sunlight),
         optical_thickness=np.sum([layer.optical_thickness for layer in layers], axis=0, dtype=np.float32),
         albedo=albedo,
-        sun_transmission=transmission,
+        sun_transmission=sunlight,
         darkening=darkening,
+        top_height_m=_top_m(layers, window),
+        sun=sun,
+        view=view,
     )
 
 
@@ -176,80 +191,48 @@ def cloud_truth(albedo: _FloatImage, sun_transmission: _FloatImage) -> npt.NDArr
 
 
 def _draw_kinds(rng: np.random.Generator) -> list[CloudKind]:
-    kinds: list[CloudKind] = [CLOUD_KINDS[rng.choice(len(CLOUD_KINDS), p=(0.6, 0.2, 0.13, 0.07))]]
-    if rng.random() < 0.25:
-        kinds.append(CLOUD_KINDS[rng.choice(len(CLOUD_KINDS), p=(0.4, 0.0, 0.45, 0.15))])
+    kinds: list[CloudKind] = [CLOUD_KINDS[rng.choice(len(CLOUD_KINDS), p=_FIRST)]]
+    if rng.random() < 0.3:
+        kinds.append(CLOUD_KINDS[rng.choice(len(CLOUD_KINDS), p=_SECOND)])
     return kinds
 
 
-def _reflectance(optical_thickness: _FloatImage, asymmetry: float) -> _FloatImage:
-    """Two-stream reflectance of a layer without absorption."""
-    scaled = np.float32(1.0 - asymmetry) * optical_thickness
-    return np.asarray(scaled / (2.0 + scaled), np.float32)
+def _draw_layers(kinds: Sequence[CloudKind], canvas: Canvas, rng: np.random.Generator) -> list[CloudLayer]:
+    """All layers on their canvases, the lowest first."""
+    layers = []
+    for kind in kinds:
+        layer = draw_layer(kind, canvas.shape, resolution_m=canvas.resolution_m, rng=rng)
+        layers += [layer] if layer.anvil is None else [layer, layer.anvil]
+    return sorted(layers, key=lambda layer: layer.height_m)
+
+
+def _light_on(index: int, layers: Sequence[CloudLayer], canvas: Canvas) -> _FloatImage | np.float32:
+    """Share of all light that higher layers leave to a layer: a shadow on a cloud is softer than one on the ground."""
+    light: _FloatImage | np.float32 = np.float32(1.0)
+    for higher in layers[index + 1 :]:
+        direct = canvas.sunlight(higher, onto_m=layers[index].height_m + layers[index].depth_m)
+        light = light * (_DIFFUSE_ALOFT + (1.0 - _DIFFUSE_ALOFT) * direct)
+    return light
 
 
 def _joint_albedo(layers: Sequence[CloudLayer]) -> _FloatImage:
     """Reflectance of all layers over a black surface, by the adding method."""
-    joint = _reflectance(layers[0].optical_thickness, layers[0].asymmetry)
+    joint = layer_reflectance(layers[0])
     for layer in layers[1:]:
-        upper = _reflectance(layer.optical_thickness, layer.asymmetry)
+        upper = layer_reflectance(layer)
         joint = upper + (1.0 - upper) ** 2 * joint / (1.0 - upper * joint)
     return joint
 
 
-def _sun_transmission(layer: CloudLayer, sun: Sun, resolution_m: float) -> _FloatImage:
-    """Direct sunlight left on the ground: the layer seen from the sun, from its base to its top."""
-    # Light scattered by a few degrees still counts as direct: delta scaling (Joseph et al., 1976, J. Atmos. Sci. 33).
-    scaled = (1.0 - layer.asymmetry**2) * layer.optical_thickness / np.cos(np.radians(sun.zenith_deg))
-    shadow = np.zeros_like(scaled)
-    smear_px = np.hypot(*sun.shadow_shift_px(layer.depth_m, resolution_m=resolution_m))
-    for part in np.linspace(0.0, 1.0, int(np.clip(smear_px / 2, 1, 32))):
-        dy, dx = sun.shadow_shift_px(layer.height_m + part * layer.depth_m, resolution_m=resolution_m)
-        # A cloud is as high as it is thick: the upper part of the layer belongs to its thickest columns.
-        slab = scaled if part == 0.0 else scaled * (1.0 - part * np.exp(-scaled))
-        np.maximum(shadow, np.roll(slab, (round(dy), round(dx)), (0, 1)), out=shadow)
-    direct = np.exp(-shadow)
-    return np.asarray(_blur(direct), np.float32)
+def _surface_k(image: _FloatImage, waves: _FloatImage) -> float:
+    """Temperature from which the lapse rate starts: the ground's where a band tells it."""
+    thermal = image[waves > THERMAL_NM]
+    return float(np.median(thermal[:, ::4, ::4])) if thermal.size else _STANDARD_K
 
 
-def _blur(field: _FloatImage) -> _FloatImage:
-    """Soften over three pixels each way: the sun is half a degree wide."""
-    for axis in (0, 1):
-        field = 0.5 * field + 0.25 * (np.roll(field, 1, axis) + np.roll(field, -1, axis))
-    return field
-
-
-def _shade(image: _FloatImage, transmission: _FloatImage, waves: _FloatImage, *, diffuse: float) -> _FloatImage:
-    """Weaken the direct light; path radiance (the darkest pixels) and diffuse light stay."""
-    path = 0.8 * np.maximum(np.quantile(image[:, ::8, ::8], 0.005, axis=(1, 2), keepdims=True), 0.0)
-    share = np.clip(diffuse * (waves / 550.0) ** -1.4, 0.03, 0.8)
-    return np.asarray(path + (image - path) * (share + (1.0 - share) * transmission), np.float32)
-
-
-def _self_shading(layer: CloudLayer, sun: Sun, *, strength: float) -> _FloatImage:
-    """Bright flanks towards the sun and dark ones away from it."""
-    dy, dx = sun.shadow_shift_px(1.0, resolution_m=max(float(np.tan(np.radians(sun.zenith_deg))), 1e-3))
-    height = np.sqrt(layer.optical_thickness)
-    slope = dy * (np.roll(height, 1, 0) - np.roll(height, -1, 0)) + dx * (
-        np.roll(height, 1, 1) - np.roll(height, -1, 1)
-    )
-    return np.asarray(1.0 - strength * np.tanh(slope), np.float32)
-
-
-def _cover(ground: _FloatImage, layer: CloudLayer, waves: _FloatImage, *, shading: _FloatImage) -> _FloatImage:
-    """Lay one layer over what is below it (adding method), band by band."""
-    covered = np.empty_like(ground)
-    for index, wave in enumerate(waves[:, 0, 0]):
-        tau = layer.optical_thickness * np.float32((wave / 550.0) ** -layer.angstrom)
-        reflectance = _reflectance(tau, layer.asymmetry)
-        below = np.clip(ground[index], 0.0, 1.0)
-        through = (1.0 - reflectance) ** 2 * below / (1.0 - reflectance * below)
-        bright = reflectance * np.float32((wave / 650.0) ** layer.tilt) * shading
-        covered[index] = _absorption(float(wave), ice=layer.ice) * (bright + through)
-    return covered
-
-
-def _absorption(wave_nm: float, *, ice: bool) -> np.float32:
-    """Share that droplets or crystals leave in the short-wave infrared (Pilewskie and Twomey, 1987, Atmos. Res. 21)."""
-    known = (1000.0, 1250.0, 1610.0, 2200.0)
-    return np.float32(np.interp(wave_nm, known, (1.0, 0.9, 0.45, 0.3) if ice else (1.0, 0.97, 0.78, 0.55)))
+def _top_m(layers: Sequence[CloudLayer], window: tuple[int, int]) -> _FloatImage:
+    top = np.zeros(window, np.float32)
+    for layer in layers:
+        seen = layer_reflectance(layer) >= THIN_ALBEDO
+        np.maximum(top, layer.top_m(), out=top, where=seen)
+    return top
