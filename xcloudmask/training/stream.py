@@ -31,6 +31,8 @@ _BAND_SETS = tuple(
     for sensor in ("sentinel-2-l1c", "landsat-oli-c2-l1", "landsat-tm-c2-l1", "planetscope-4b", "planetscope-8b")
 )
 """Red, green and near infrared of several sensors: (shortest, centre, longest) in nm."""
+_TOP_OF_ATMOSPHERE = 0.5
+"""Share of simulated surfaces seen through the air."""
 _GUESS_DROPPED = 0.5
 """Share of samples whose near infrared is given up where it was a guess."""
 
@@ -171,17 +173,16 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
         resolution_m = float(np.exp(rng.uniform(np.log(9.0), np.log(50.0)))) if self.mixture.mixed_resolution else 20.0
         bands = _BAND_SETS[rng.integers(len(_BAND_SETS))]
         surface = draw_surface((size, size), bands=bands, resolution_m=resolution_m, rng=rng)
+        image = surface.reflectance
+        if rng.random() < _TOP_OF_ATMOSPHERE:
+            image = augment.path_light(image, tuple(centre for _, centre, _ in bands), rng)
         everywhere = np.ones((size, size), np.uint8)
         return _Window(
-            image=surface.reflectance,
-            valid=everywhere,
-            allowed=everywhere * CLEAR,
-            resolution_m=resolution_m,
-            sun=surface.sun,
+            image=image, valid=everywhere, allowed=everywhere * CLEAR, resolution_m=resolution_m, sun=surface.sun
         )
 
     def _vary_surface(self, window: _Window, rng: np.random.Generator) -> _Window:
-        for chance, vary in ((0.2, augment.water), (0.2, augment.relief), (0.08, augment.snow)):
+        for chance, vary in ((0.2, augment.water), (0.2, augment.relief), (0.15, augment.snow)):
             if rng.random() < chance:
                 window.image = vary(window.image, rng)
         return window
