@@ -128,7 +128,7 @@ def add_clouds(
         raise ArgumentError(
             f"The image has {len(image)} bands and there are {len(wavelengths_nm)} wavelengths: give one per band."
         )
-    sun = sun or Sun(zenith_deg=float(rng.uniform(15.0, 75.0)), azimuth_deg=float(rng.uniform(0.0, 360.0)))
+    sun = sun or Sun(zenith_deg=float(15.0 + 60.0 * rng.beta(1.5, 1.8)), azimuth_deg=float(rng.uniform(0.0, 360.0)))
     view = view or View()
     window = (int(image.shape[1]), int(image.shape[2]))
     canvas = Canvas(window=window, resolution_m=resolution_m, sun=sun, view=view)

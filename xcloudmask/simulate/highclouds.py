@@ -58,10 +58,10 @@ def cirrus(size: _Size, resolution_m: float, rng: np.random.Generator) -> CloudL
     patches = coarse_noise(shape, rng=rng, slope=4.0, outer_px=20_000.0 / resolution_m)
     field = np.float32(0.7) * streaks + np.float32(0.7) * patches
     if rng.random() < 0.4:  # a veil: thin everywhere, with little contrast
-        thin: _Field = log_uniform(rng, 0.3, 3.0) * np.exp(np.float32(rng.uniform(0.1, 0.5)) * field)
+        thin = np.float32(log_uniform(rng, 0.3, 3.0)) * np.exp(np.float32(rng.uniform(0.1, 0.5)) * field)
     else:
         streaky = soft_positive(field + np.float32(rng.uniform(-1.2, 0.8)), rng.uniform(0.2, 0.8))
-        thin = log_uniform(rng, 0.3, 2.5) * np.asarray(streaky ** rng.uniform(1.0, 1.5), np.float32)
+        thin = np.float32(log_uniform(rng, 0.3, 2.5)) * streaky ** np.float32(rng.uniform(1.0, 1.5))
     return CloudLayer(
         optical_thickness=np.asarray(thin, np.float32),
         height_m=base,
@@ -149,6 +149,7 @@ def cumulonimbus(size: _Size, resolution_m: float, rng: np.random.Generator) -> 
         height_m=base,
         depth_m=top - 800.0 - base,
         asymmetry=0.83,
+        tall_tau=30.0,
         tilt=tilt,
         ice=True,
         anvil=CloudLayer(

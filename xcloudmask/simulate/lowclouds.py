@@ -61,13 +61,15 @@ def cumulus(size: _Size, resolution_m: float, rng: np.random.Generator) -> Cloud
     excess = soft_positive(field - np.quantile(field[::3, ::3], 1.0 - cover), rng.uniform(0.03, 0.3))
     peak = max(float(np.quantile(excess[::2, ::2], 0.998)), 1e-3)
     lumps = np.exp(np.float32(rng.uniform(0.2, 0.5)) * detail)
-    tau = log_uniform(rng, 8.0, 90.0) * (excess / peak) ** rng.uniform(0.8, 1.5) * lumps
+    thickest = log_uniform(rng, 8.0, 90.0)
+    tau = thickest * (excess / peak) ** rng.uniform(0.8, 1.5) * lumps
     return CloudLayer(
         optical_thickness=soften(tau.astype(np.float32), 1.7),
         height_m=base,
         depth_m=depth,
         asymmetry=0.85,
         tilt=draw_tilt(rng),
+        tall_tau=0.5 * thickest,
     )
 
 
@@ -92,14 +94,14 @@ def stratus(size: _Size, resolution_m: float, rng: np.random.Generator) -> Cloud
     Log-normal thickness around 5 to 60, with a spread of 0.15 to 0.6: Cahalan et al. (1994), J. Atmos. Sci. 51. Cells:
     Wood (2012), Monthly Weather Review 140; here 0.3 to 6 km, as images of 3 to 40 km across show them.
     """
-    texture = rng.choice(3, p=(0.45, 0.35, 0.2))
+    texture = rng.choice(3, p=(0.35, 0.4, 0.25))
     base = rng.uniform(2000.0, 6000.0) if texture == 2 else rng.uniform(200.0, 3500.0)
     depth = rng.uniform(100.0, 600.0)
     shape = size(base, base + depth)
     field = fractal_noise(
         shape,
         rng=rng,
-        slope=rng.uniform(2.6, 3.8),
+        slope=rng.uniform(2.9, 3.9),
         outer_px=float(np.clip(log_uniform(rng, 400.0, 12_000.0) / resolution_m, 16.0, 600.0)),
         stretch=np.exp(rng.uniform(0.0, 1.2)),
         angle=rng.uniform(0.0, np.pi),

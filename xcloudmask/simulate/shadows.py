@@ -15,7 +15,8 @@ __all__ = ["Canvas", "Sun", "View", "self_shading", "shade_ground"]
 
 _SUN_WIDTH = 0.0093
 """Angle under which the sun is seen, in radians."""
-_SLABS = 12
+_SLABS = 24
+"""A layer is cut into so many flat slabs at most."""
 
 _Field = npt.NDArray[np.float32]
 
@@ -122,13 +123,13 @@ class Canvas:
         linked = all(abs(round(shift)) <= free for shift, free in zip(self.shift_px(base), room, strict=True))
         if not linked:
             scaled = scaled[::-1, ::-1]
-        thinning = scaled * np.exp(-scaled) if layer.depth_m > 0 else scaled
+        reach = layer.reach() if linked else layer.reach()[::-1, ::-1]
         shadow = np.zeros(self.window, np.float32)
         for part, shift in self._slabs(base, base + layer.depth_m, room, smear_only=not linked):
-            # A cloud is as high as it is thick: the upper part of the layer belongs to its thickest columns.
+            # The upper slabs belong to the thickest columns; their light edges soften the cut.
             slab = self._cut(scaled, shift)
             if part > 0.0:
-                slab = slab - np.float32(part) * self._cut(thinning, shift)
+                slab = slab * np.clip(4.0 * (self._cut(reach, shift) - np.float32(part)) + 0.5, 0.0, 1.0)
             np.maximum(shadow, slab, out=shadow)
         penumbra_px = _SUN_WIDTH * base / slant**2 / self.resolution_m
         # At least the blur of the optics.
