@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from xcloudmask.simulate.canvas import Canvas
 from xcloudmask.simulate.patterns import Field, grid, parcels, river_distance, soft, streets
@@ -56,7 +57,7 @@ def _fields(canvas: Canvas) -> None:
 
 
 def _forest(canvas: Canvas) -> None:
-    smooth = canvas.noise(2500.0, slope=3.6)
+    smooth = canvas.noise(2500.0, slope=4.0)
     rough = canvas.noise(600.0, slope=2.4)
     names = ("conifer", "broadleaf") if canvas.chance(0.5) else ("broadleaf", "conifer")
     canvas.fill(canvas.colour(names[0]))
@@ -77,8 +78,8 @@ def _forest(canvas: Canvas) -> None:
 
 
 def _savanna(canvas: Canvas) -> None:
-    smooth = canvas.noise(2500.0, slope=3.4)
-    rough = canvas.noise(500.0, slope=2.2)
+    smooth = canvas.noise(2500.0, slope=3.8)
+    rough = canvas.noise(500.0, slope=2.7)
     canvas.fill(canvas.pick("dry grass", "dry grass", "grass"))
     canvas.lay(
         canvas.share(smooth, canvas.rng.uniform(0.1, 0.7), width=1.5), canvas.pick("red soil", "light soil", "loam")
@@ -99,7 +100,7 @@ def _savanna(canvas: Canvas) -> None:
 
 
 def _desert(canvas: Canvas) -> None:
-    smooth = canvas.noise(4000.0, slope=3.6)
+    smooth = canvas.noise(4000.0, slope=4.0)
     angle = float(canvas.rng.uniform(0.0, np.pi))
     canvas.fill(canvas.pick("sand", "sand", "light soil", "white sand", "red soil"))
     canvas.lay(
@@ -115,7 +116,7 @@ def _desert(canvas: Canvas) -> None:
     else:
         canvas.roughen(dunes, canvas.rng.uniform(0.02, 0.1))
     if canvas.chance(0.5):
-        rocks = canvas.again(smooth) + np.float32(0.35) * canvas.noise(800.0, slope=2.2)
+        rocks = canvas.again(smooth) + np.float32(0.35) * canvas.noise(800.0, slope=2.8)
         canvas.lay(canvas.share(rocks, canvas.rng.beta(1.0, 3.0), width=0.3), canvas.pick(*_ROCKS))
     if canvas.chance(0.3):
         _wadis(canvas, dunes)
@@ -131,8 +132,8 @@ def _desert(canvas: Canvas) -> None:
 
 
 def _salt_flat(canvas: Canvas) -> None:
-    smooth = canvas.noise(5000.0, slope=3.4)
-    rough = canvas.noise(700.0, slope=2.4)
+    smooth = canvas.noise(5000.0, slope=4.2)
+    rough = canvas.noise(700.0, slope=2.8)
     canvas.fill(canvas.colour("salt", gain=canvas.rng.uniform(0.7, 1.35)))
     canvas.lay(
         canvas.share(rough, canvas.rng.uniform(0.0, 0.5), width=2.0), canvas.pick("brine mud", "white sand", "salt")
@@ -154,8 +155,8 @@ def _salt_flat(canvas: Canvas) -> None:
 
 
 def _snow(canvas: Canvas) -> None:
-    smooth = canvas.noise(3000.0, slope=3.6)
-    rough = canvas.noise(600.0, slope=2.4)
+    smooth = canvas.noise(3000.0, slope=4.1)
+    rough = canvas.noise(600.0, slope=2.8)
     drift = canvas.noise(300.0, slope=2.8, stretch=canvas.rng.uniform(1.0, 10.0))
     kind = canvas.rng.random()
     canvas.fill(canvas.pick("fine snow", "fine snow", "coarse snow"))
@@ -188,9 +189,9 @@ def _snow(canvas: Canvas) -> None:
 
 
 def _mountains(canvas: Canvas) -> None:
-    broad = canvas.noise(5000.0, slope=3.3)
+    broad = canvas.noise(4000.0, slope=canvas.rng.uniform(3.6, 4.3))
     height = np.asarray(-np.abs(broad) + np.float32(0.12) * canvas.again(broad), np.float32)
-    rough = canvas.noise(500.0, slope=2.3)
+    rough = canvas.noise(500.0, slope=2.8)
     level = height + np.float32(0.06) * rough
     canvas.fill(canvas.pick(*_ROCKS))
     canvas.lay(canvas.share(canvas.again(broad), canvas.rng.uniform(0.2, 0.6), width=0.8), canvas.pick(*_ROCKS))
@@ -213,8 +214,8 @@ def _mountains(canvas: Canvas) -> None:
 
 
 def _coast(canvas: Canvas) -> None:
-    smooth = canvas.noise(3000.0, slope=3.2)
-    rough = canvas.noise(700.0, slope=2.4)
+    smooth = canvas.noise(3000.0, slope=canvas.rng.uniform(3.4, 4.4))
+    rough = canvas.noise(700.0, slope=3.0)
     land = canvas.rng.random()
     if land < 0.4:
         _draw_fields(canvas, smooth)
@@ -225,7 +226,7 @@ def _coast(canvas: Canvas) -> None:
         )
     if canvas.chance(0.3):
         _villages(canvas, canvas.again(rough))
-    along, across = grid(canvas.shape, angle=float(canvas.rng.uniform(0.0, 2 * np.pi)))
+    along, _ = grid(canvas.shape, angle=float(canvas.rng.uniform(0.0, 2 * np.pi)))
     tilt = np.float32(canvas.rng.uniform(0.0, 6.0) / max(canvas.shape))
     depth = tilt * (along - along.mean()) + smooth + np.float32(0.05) * rough
     depth = np.asarray(depth - np.float32(np.quantile(depth[::3, ::3], canvas.rng.uniform(0.15, 0.8))), np.float32)
@@ -246,11 +247,10 @@ def _coast(canvas: Canvas) -> None:
         _boats(canvas, depth)
     if canvas.chance(0.3):
         canvas.terrain(np.maximum(-smooth, 0.0), slope=canvas.rng.uniform(0.05, 0.3))
-    del across
 
 
 def _ocean(canvas: Canvas) -> None:
-    smooth = canvas.noise(8000.0, slope=3.4)
+    smooth = canvas.noise(8000.0, slope=4.0)
     canvas.fill(canvas.pick("clear water", "clear water", *_WATERS))
     streaks = canvas.noise(5000.0, slope=3.0, stretch=canvas.rng.uniform(1.0, 8.0))
     canvas.lay(canvas.share(smooth, canvas.rng.uniform(0.0, 0.8), width=2.5), canvas.pick(*_WATERS))
@@ -267,15 +267,15 @@ def _ocean(canvas: Canvas) -> None:
     elif canvas.chance(0.4):
         _boats(canvas, np.ones_like(smooth))
     elif canvas.chance(0.2):
-        island = smooth + np.float32(0.2) * canvas.noise(500.0, slope=2.4)
+        island = smooth + np.float32(0.2) * canvas.noise(500.0, slope=3.0)
         canvas.lay(canvas.share(island, 0.07, width=0.3), canvas.pick("shallow water", "turbid water"))
         canvas.lay(canvas.share(island, 0.05, width=0.1), canvas.pick("sand", "white sand", "basalt"))
         canvas.lay(canvas.share(island, 0.04, width=0.1), canvas.pick("broadleaf", "grass", "granite"))
 
 
 def _wetland(canvas: Canvas) -> None:
-    smooth = canvas.noise(2000.0, slope=3.2)
-    rough = canvas.noise(600.0, slope=2.4)
+    smooth = canvas.noise(2000.0, slope=4.0)
+    rough = canvas.noise(600.0, slope=3.0)
     canvas.fill(canvas.pick("grass", "broadleaf", "dry grass", "conifer"))
     canvas.lay(
         canvas.share(rough, canvas.rng.uniform(0.2, 0.7), width=1.0),
@@ -295,7 +295,7 @@ def _wetland(canvas: Canvas) -> None:
 
 
 def _city(canvas: Canvas) -> None:
-    smooth = canvas.noise(2500.0, slope=3.4)
+    smooth = canvas.noise(2500.0, slope=4.2)
     angle = float(canvas.rng.uniform(0.0, np.pi))
     canvas.fill(canvas.pick("grass", "loam", "dry grass", "asphalt", "concrete"))
     houses = parcels(canvas.shape, length_px=canvas.px(28.0), width_px=canvas.px(16.0), rng=canvas.rng)
@@ -320,8 +320,8 @@ def _city(canvas: Canvas) -> None:
 
 
 def _rock(canvas: Canvas) -> None:
-    smooth = canvas.noise(3000.0, slope=3.3)
-    rough = canvas.noise(700.0, slope=2.4)
+    smooth = canvas.noise(3000.0, slope=canvas.rng.uniform(3.6, 4.2))
+    rough = canvas.noise(700.0, slope=3.0)
     # Beds of rock, cut by the surface: bands that follow the folds.
     beds = smooth * np.float32(canvas.rng.uniform(3.0, 16.0)) + rough
     number = np.asarray(np.floor(beds).astype(np.int64) % 61, np.intp)
@@ -359,9 +359,7 @@ RECIPES: Mapping[Biome, Callable[[Canvas], None]] = MappingProxyType(
 """Biome -> function that draws it."""
 
 
-def _parcels(
-    canvas: Canvas, length_m: float, width_m: float, *, bend: Field | None = None
-) -> "np.typing.NDArray[np.intp]":
+def _parcels(canvas: Canvas, length_m: float, width_m: float, *, bend: Field | None = None) -> npt.NDArray[np.intp]:
     bent = None if bend is None else bend * np.float32(canvas.px(canvas.rng.uniform(0.0, 150.0)))
     return parcels(canvas.shape, length_px=canvas.px(length_m), width_px=canvas.px(width_m), rng=canvas.rng, bend=bent)
 
@@ -401,11 +399,10 @@ def _extras(canvas: Canvas, smooth: Field, rough: Field) -> None:
         canvas.lay(canvas.share(scar, canvas.rng.uniform(0.03, 0.4), width=0.15), canvas.colour("burnt"))
     if canvas.chance(0.35):
         _roads(canvas)
-    if canvas.chance(0.05):
-        dusting = np.float32(canvas.rng.uniform(0.3, 0.9)) * canvas.share(
-            smooth, canvas.rng.uniform(0.2, 1.0), width=0.8
-        )
-        canvas.lay(dusting, canvas.pick("fine snow", "coarse snow"))
+    if canvas.chance(0.03):
+        # Ragged, and seldom: a soft white patch on green is a cloud to any eye.
+        fallen = canvas.share(rough, canvas.rng.uniform(0.5, 1.0), width=0.2)
+        canvas.lay(np.float32(canvas.rng.uniform(0.3, 0.9)) * fallen, canvas.pick("fine snow", "coarse snow"))
 
 
 def _river(canvas: Canvas) -> None:
@@ -471,7 +468,7 @@ def _floes(canvas: Canvas, smooth: Field) -> None:
         bend=smooth * np.float32(canvas.px(400.0)),
     )
     ice = np.clip(canvas.rng.normal(0.7, 0.4, 509), 0.0, 1.0).astype(np.float32)
-    rubble = soft(canvas.noise(300.0, slope=2.4) + np.float32(canvas.rng.uniform(-0.5, 1.5)), 0.2)
+    rubble = soft(canvas.noise(300.0, slope=2.8) + np.float32(canvas.rng.uniform(-0.5, 1.5)), 0.2)
     edge = canvas.share(canvas.again(smooth), canvas.rng.uniform(0.2, 1.0), width=0.1)
     canvas.paint(
         number, canvas.colours(("fine snow", "coarse snow", "glacier ice"), 509), cover=ice[number] * rubble * edge

@@ -21,13 +21,13 @@ _SPREAD: dict[Group, float] = {
     "vegetation": 0.2,
     "soil": 0.25,
     "mineral": 0.15,
-    "water": 0.4,
+    "water": 0.3,
     "snow": 0.0,
     "urban": 0.25,
     "burnt": 0.3,
 }
 """Standard deviation of the logarithm of a material's level from place to place."""
-_TILT = 0.12
+_TILT = 0.1
 """Standard deviation of the exponent by which a material is redder or bluer than its spectrum."""
 
 
