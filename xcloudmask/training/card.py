@@ -1,150 +1,197 @@
-"""Export a checkpoint with its card: ``python -m xcloudmask.training.card --data DIR --checkpoint FILE --out DIR``."""
+"""The card of a trained model: what it takes, what it was trained on, how, and how good it is."""
 
 from __future__ import annotations
 
-import argparse
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xcloudmask._version import __version__
-from xcloudmask.evaluate import Scores
-from xcloudmask.models.unet import STRIDE_PX, CloudUNet, receptive_radius
-from xcloudmask.training.checkpoint import Progress, export, load_network, read_progress
-from xcloudmask.training.config import CONFIG
-from xcloudmask.training.data import read_table
-from xcloudmask.training.score import load_split, score
+from xcloudmask.errors import ArgumentError
+from xcloudmask.models.architectures import measure_geometry
+from xcloudmask.training.checkpoint import Progress
+from xcloudmask.training.config import TrainConfig
+from xcloudmask.training.data import BANDS, read_table
+from xcloudmask.training.record import Record
+from xcloudmask.training.start import Start
 
-__all__ = ["build_card", "flat_metrics", "main", "training_sources"]
+__all__ = ["add_evaluation", "build_card", "training_sources"]
 
 _CATALOGUE = "Sentinel-2 Cloud Mask Catalogue (Francis, Mrziglod, Sidiropoulos, Muller): CC BY 4.0"
-_ATTRIBUTION = (
-    "Contains modified Copernicus Sentinel data; Landsat imagery courtesy of the U.S. Geological Survey; SEN12MS-CR; "
-    "Sentinel-2 Cloud Mask Catalogue; On Cloud N (Radiant Earth, Microsoft, DrivenData); L8 Biome; 38-Cloud."
-)
-_MEASURES = ("agreement", "cloud_oa", "cloud_ba", "cloud_f1", "cloud_shadow_f1")
+_SIMULATED = "scenes simulated by xcloudmask.simulate"
+_MEASURES = ("agreement", "cloud_oa", "cloud_ba", "cloud_f1", "cloud_shadow_f1", "mean_f1", "mean_iou")
+"""Measures of an evaluation that also stand under `metrics`, where `ModelSpec` reads them."""
 
 
-def training_sources(data: Path) -> list[str]:
+def training_sources(config: TrainConfig, *, data: Path | None, start: Start | None = None) -> list[str]:
     """Name every source of the training with its licence.
 
     Parameters
     ----------
+    config
+        Settings.
     data
-        The data folder.
+        The folder of patches.
+    start
+        The model whose weights the training began with: its sources are sources of the new one.
 
     Returns
     -------
     list of str
+
+    Examples
+    --------
+    >>> training_sources(TrainConfig(), data=None)
+    ['scenes simulated by xcloudmask.simulate']
     """
-    rows = [row for row in read_table(data) if row["split"] in ("train", "background")]
-    return [*sorted({f"{row['source']}: {row['licence']}" for row in rows}), _CATALOGUE]
-
-
-def flat_metrics(result: Mapping[str, Mapping[str, Scores]]) -> dict[str, float]:
-    """Flatten scores into names such as ``l8biome_level_known_cloud_oa``.
-
-    Parameters
-    ----------
-    result
-        What `xcloudmask.training.score.score` returns.
-
-    Returns
-    -------
-    dict
-        Shares, rounded; measures without a value are left out.
-    """
-    flat: dict[str, float] = {}
-    for source, by_level in result.items():
-        for level, measured in by_level.items():
-            values = measured.to_dict()
-            kept = {name: values[name] for name in _MEASURES if not math.isnan(values[name])}
-            flat |= {f"{source}_level_{level}_{name}": round(value, 4) for name, value in kept.items()}
-    return flat
+    found: list[str] = []
+    if data is not None:
+        rows = [row for row in read_table(data) if row["split"] in config.data.splits]
+        found += sorted({f"{row['source']}: {row['licence']}" for row in rows})
+        found += [_CATALOGUE] if config.data.thumbnails else []
+    found += [f"{cube.name or Path(cube.path).stem}: {cube.licence or 'licence not given'}" for cube in config.cubes]
+    if config.mixture.clouded > 0 or config.mixture.landscapes > 0:
+        found.append(_SIMULATED)
+    return list(dict.fromkeys([*(() if start is None else start.sources), *found]))
 
 
 def build_card(
-    *, sources: list[str], metrics: Mapping[str, float], progress: Progress, notes: str, history: Sequence[str] = ()
+    config: TrainConfig,
+    *,
+    progress: Progress,
+    record: Record,
+    sources: Sequence[str],
+    start: Start | None = None,
+    measured: Mapping[str, float] | None = None,
+    command: str = "",
+    device: str = "",
 ) -> dict[str, Any]:
-    """Put the card of the default model together.
+    """Put the card of a trained network together.
 
     Parameters
     ----------
-    sources, metrics, notes
-        As in `xcloudmask.models.spec.ModelSpec`.
+    config
+        Settings, with the network that was trained.
     progress
         Of the run.
-    history
-        The runs before this one, where it started from their weights.
+    record
+        Of the run.
+    sources
+        What `training_sources` returns.
+    start
+        The model whose weights the training began with.
+    measured
+        Measures on what was held out; those without a value are left out.
+    command
+        What was typed.
+    device
+        Where it ran.
 
     Returns
     -------
     dict
-        All fields of the spec but `weights` and `sha256`, and how the weights were made.
+        All fields of `xcloudmask.ModelSpec` but `weights` and `sha256`, and how the weights were made.
     """
-    net = CloudUNet(**CONFIG).eval()
+    model, card = config.model, config.card
+    stride_px, radius_px = measure_geometry(model.architecture, model.config)
     return {
-        "name": "default",
-        "architecture": "unet",
-        "config": dict(CONFIG),
-        "bands": ["red", "green", "nir"],
+        "name": model.name,
+        "architecture": model.architecture,
+        "config": dict(model.config),
+        "bands": list(BANDS),
         "optional_bands": ["nir"],
-        "stride_px": STRIDE_PX,
-        "radius_px": receptive_radius(net, bands=CONFIG["bands"], stride_px=STRIDE_PX, reach_px=96),
+        "stride_px": stride_px,
+        "radius_px": radius_px,
         "exact_halo": True,
         "normalization": "zscore",
-        "level": True,
+        "level": bool(model.config.get("level", 1)),
         "resolution_m": [10, 50],
         "tile_px": 1024,
         "window_px": 512,
-        "licence": "Apache-2.0",
-        "sources": sources,
-        "metrics": dict(metrics),
-        "notes": notes,
-        "attribution": _ATTRIBUTION,
+        "licence": card.licence,
+        "sources": list(sources),
+        "metrics": {key: round(value, 4) for key, value in (measured or {}).items() if not math.isnan(value)},
+        "intended": card.intended,
+        "known_failures": list(card.known_failures),
+        "notes": card.notes,
+        "attribution": card.attribution,
         "training": {
-            "command": "python -m xcloudmask.training.fit --data DIR --out DIR --minutes MINUTES --seed SEED",
-            "history": list(history),
-            "code_version": __version__,
+            "command": command,
+            "start": {} if start is None else start.to_dict(),
+            "code_version": record.code_versions[-1],
+            "code_versions": list(record.code_versions),
             "seed": progress.seed,
             "steps": progress.step,
             "planned_steps": progress.planned,
             "minutes": round(progress.elapsed_s / 60, 1),
-            "device": "CPU, 2 cores, bfloat16 autocast",
-            "data": "splits train and background without every tenth patch (by name, kept for choosing), and simulated "
-            "clouds over the clear patches; eval and the thumbnails' val were only measured",
+            "device": device,
+            "patches": dict(record.data),
+            "config": dict(record.settings),
         },
     }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Parse the command line, score on eval and val, and export.
+def add_evaluation(card: str | Path, evaluation: str | Path) -> None:
+    """Write the measures of `xcloudmask evaluate --json` into a card.
 
     Parameters
     ----------
-    arguments
-        None takes those of the process.
+    card
+        The card, which is replaced.
+    evaluation
+        JSON of an evaluation of that model.
+
+    Raises
+    ------
+    ArgumentError
+        A file cannot be read, or the evaluation is that of other weights.
+
+    Notes
+    -----
+    `evaluation` of the card gets everything but the counts of each patch; `metrics` the pooled figures and those of
+    each source, without intervals. What cannot be measured (a class that no label tells) is in neither.
+
+    Examples
+    --------
+    >>> add_evaluation("mine/mine.json", "eval.json")  # doctest: +SKIP
     """
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder with patches.csv, patches/ and s2cmc_rgb/")
-    parser.add_argument("--checkpoint", type=Path, required=True, help="a checkpoint of the fit")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the weights and the card")
-    parser.add_argument("--notes", default="", help="known failures and intended use")
-    parser.add_argument("--history", action="append", default=[], help="a run that the weights started from; repeat")
-    parser.add_argument("--unmeasured", action="store_true", help="leave eval and val alone: for interim exports")
-    given = parser.parse_args(arguments)
-    net = load_network(CloudUNet(**CONFIG), given.checkpoint)
-    metrics = {} if given.unmeasured else flat_metrics(score(net, load_split(given.data, "eval")))
-    card = build_card(
-        sources=training_sources(given.data),
-        metrics=metrics,
-        progress=read_progress(given.checkpoint),
-        notes=given.notes,
-        history=given.history,
-    )
-    export(net, given.out, card=card)
+    path = Path(card)
+    plain, measured = _read_json(path), _read_json(Path(evaluation))
+    model, results = measured.get("model"), measured.get("results")
+    if not isinstance(model, dict) or not isinstance(results, dict):
+        raise ArgumentError(f"{evaluation} is no evaluation. Expected what xcloudmask evaluate --json writes.")
+    if model.get("sha256") != plain.get("sha256"):
+        raise ArgumentError(
+            f"{evaluation} is of the weights {str(model.get('sha256'))[:12]}, and {card} "
+            f"of {str(plain.get('sha256'))[:12]}. Type: xcloudmask evaluate --model {card} --json {evaluation}"
+        )
+    plain["evaluation"] = {
+        **{key: measured[key] for key in ("xcloudmask_version", "settings") if key in measured},
+        "results": {level: {k: v for k, v in one.items() if k != "patches"} for level, one in results.items()},
+    }
+    plain["metrics"] = {**plain.get("metrics", {}), **_flat(results)}
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(plain, indent=2) + "\n")
+    partial.replace(path)
 
 
-if __name__ == "__main__":
-    main()
+def _flat(results: Mapping[str, Any]) -> dict[str, float]:
+    flat: dict[str, float] = {}
+    for level, result in results.items():
+        for source, group in {**result["sources"], "pooled": result["pooled"]}.items():
+            for name in _MEASURES:
+                value = group["measures"].get(name, {}).get("value")
+                if value is not None:
+                    flat[f"{source}_level_{level}_{name}"] = round(value, 4)
+    return flat
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        plain = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ArgumentError(f"{path} cannot be read: {error}. Expected a JSON file.") from error
+    if not isinstance(plain, dict):
+        raise ArgumentError(f"{path} holds a {type(plain).__name__}. Expected a JSON object.")
+    return plain

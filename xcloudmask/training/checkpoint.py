@@ -179,7 +179,8 @@ def export(net: nn.Module, folder: Path, *, card: Mapping[str, Any]) -> Path:
     net
         The network; its state is written in float32.
     folder
-        Receives ``<name>.safetensors`` and ``<name>.json``.
+        Receives ``<name>.safetensors`` and ``<name>.json``. An evaluation in a card that is there stays, if it is
+        of the same weights.
     card
         The fields of `xcloudmask.models.spec.ModelSpec` without `weights` and `sha256`, and whatever
         else the card says.
@@ -192,9 +193,25 @@ def export(net: nn.Module, folder: Path, *, card: Mapping[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / f"{card['name']}.safetensors"
     # Contiguous: channels_last is a matter of the machine, not of the file.
-    save_file({key: value.contiguous() for key, value in net.state_dict().items()}, weights)
-    weights.chmod(0o644)
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    partial = weights.with_suffix(".partial")
+    save_file({key: value.contiguous() for key, value in net.state_dict().items()}, partial)
+    partial.chmod(0o644)
+    digest = hashlib.sha256(partial.read_bytes()).hexdigest()
     path = folder / f"{card['name']}.json"
-    path.write_text(json.dumps({**card, "weights": weights.name, "sha256": digest}, indent=2) + "\n")
+    plain = {**card, **_evaluation(path, digest, card), "weights": weights.name, "sha256": digest}
+    partial.replace(weights)
+    written = path.with_suffix(".partial")
+    written.write_text(json.dumps(plain, indent=2) + "\n")
+    written.replace(path)
     return path
+
+
+def _evaluation(path: Path, digest: str, card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was measured of the same weights and stands in a card that is there."""
+    try:
+        before = json.loads(path.read_text())
+        if before["sha256"] != digest or "evaluation" not in before:
+            return {}
+        return {"metrics": {**before["metrics"], **card.get("metrics", {})}, "evaluation": before["evaluation"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
+from xcloudmask.models.cache import resolve_device
 from xcloudmask.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from xcloudmask.training.config import FitOptions
-from xcloudmask.training.history import append_row
+from xcloudmask.training.history import append_row, trim
 from xcloudmask.training.losses import partial_label_loss, set_weights
+from xcloudmask.training.options import LEARNING_RATE, FitOptions
 from xcloudmask.training.stream import SampleStream
 
-__all__ = ["CHECKPOINT", "FitOptions", "Validate", "fit"]
+__all__ = ["CHECKPOINT", "FitOptions", "OnStep", "Validate", "fit"]
 
 CHECKPOINT = "checkpoint.safetensors"
 _FIRST_PLAN = 5000
@@ -30,10 +31,18 @@ _log = logging.getLogger(__name__)
 _Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 Validate = Callable[[nn.Module], Mapping[str, float]]
 """Measures a network in eval mode; the names are columns of the history."""
+OnStep = Callable[[Progress, float | None], None]
+"""Told where the run stands after each step, and the mean loss wherever a row of the history is written."""
 
 
 def fit(
-    net: nn.Module, stream: SampleStream, out: Path, *, options: FitOptions, validate: Validate | None = None
+    net: nn.Module,
+    stream: SampleStream,
+    out: Path,
+    *,
+    options: FitOptions,
+    validate: Validate | None = None,
+    on_step: OnStep | None = None,
 ) -> nn.Module:
     """Train a network, or go on where a checkpoint in `out` stopped.
 
@@ -48,7 +57,9 @@ def fit(
     options
         Settings.
     validate
-        Measures the averaged network every `options.validate_steps`.
+        Measures the averaged network every `options.validate_steps`, and at the end.
+    on_step
+        Called once before the first step and after each.
 
     Returns
     -------
@@ -59,20 +70,37 @@ def fit(
     ------
     WeightsError
         The checkpoint in `out` is of another network.
+    ArgumentError
+        The device is not there.
+
+    Notes
+    -----
+    A seed gives the same samples everywhere, and the same weights on the same machine with the same number of threads.
+    Other processors and GPUs round otherwise.
     """
     out.mkdir(parents=True, exist_ok=True)
     run = _Run(net=net, options=options, out=out)
-    for batch in _batches(stream, first=run.progress.step, options=options):
+    if on_step is not None:
+        on_step(run.progress, None)
+    pinned = run.device.type == "cuda"
+    for batch in _batches(stream, first=run.progress.step, options=options, pinned=pinned):
         if run.progress.step >= run.progress.planned:
             break
         run.step(batch)
+        # Where the clock rules, a row of the history plans anew, so the plan's last step need not be the last one.
+        last = run.progress.step == run.progress.planned and options.steps is not None
         measured: Mapping[str, float] = {}
-        if validate is not None and options.validate_steps and run.progress.step % options.validate_steps == 0:
+        if (
+            validate is not None
+            and options.validate_steps
+            and (last or run.progress.step % options.validate_steps == 0)
+        ):
             measured = validate(run.ema)
-        if run.progress.step % _LOG_STEPS == 0 or measured:
-            run.log(measured)
+        loss = run.log(measured) if run.progress.step % _LOG_STEPS == 0 or measured or last else None
         if time.monotonic() - run.saved > options.checkpoint_s or run.progress.step == run.progress.planned:
             run.save()
+        if on_step is not None:
+            on_step(run.progress, loss)
     return run.ema
 
 
@@ -88,19 +116,18 @@ class _Run:
     saved: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.device = _device(self.options.device)
+        self.device = torch.device(resolve_device(self.options.device))
         self.net = self.net.train().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = copy.deepcopy(self.net).eval().requires_grad_(requires_grad=False)
-        self.optimizer = torch.optim.AdamW(
-            self.net.parameters(), lr=self.options.learning_rate, weight_decay=self.options.weight_decay
-        )
+        self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=self._peak, weight_decay=self.options.weight_decay)
         self.progress = Progress(step=0, planned=self.options.steps or _FIRST_PLAN, seed=self.options.seed)
         if (self.out / CHECKPOINT).exists():
             self.progress = load_checkpoint(self.out / CHECKPOINT, net=self.net, ema=self.ema, optimizer=self.optimizer)
             _log.info("resumed at step %d of %d", self.progress.step, self.progress.planned)
+        trim(self.out, after=self.progress.step)
         self.weights = set_weights(shadow=self.options.shadow_weight, thin=self.options.thin_weight).to(self.device)
         self.began, self.saved = time.monotonic() - self.progress.elapsed_s, time.monotonic()
-        self.losses: list[float] = []
+        self.losses: list[Tensor] = []
 
     def step(self, batch: _Batch) -> None:
         """Do one step of the optimiser."""
@@ -111,13 +138,17 @@ class _Run:
         _average(self.ema, self.net, memory=min(self.options.ema, self.progress.step / (self.progress.step + 20)))
 
     @property
+    def _peak(self) -> float:
+        return LEARNING_RATE if self.options.learning_rate is None else self.options.learning_rate
+
+    @property
     def rate(self) -> float:
         """Warm up over 200 steps, then follow a cosine to 1 % of the peak."""
         warm = min(1.0, (self.progress.step + 1) / 200)
         part = min(1.0, self.progress.step / self.progress.planned)
-        return self.options.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * part)))
+        return self._peak * warm * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * part)))
 
-    def _descend(self, batch: _Batch) -> float:
+    def _descend(self, batch: _Batch) -> Tensor:
         image, level, allowed, sample_weight = (part.to(self.device, non_blocking=True) for part in batch)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.options.bf16):
             logits = self.net(image.contiguous(memory_format=torch.channels_last), level)
@@ -126,18 +157,20 @@ class _Run:
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.optimizer.step()
-        return float(loss.detach())
+        # It stays a tensor until it is shown: reading it makes a GPU wait.
+        return loss.detach()
 
-    def log(self, measured: Mapping[str, float]) -> None:
-        """Write a row of the history, and plan anew where the clock rules."""
+    def log(self, measured: Mapping[str, float]) -> float | None:
+        """Write a row of the history, plan anew where the clock rules, and return the mean loss since the last row."""
         if self.options.steps is None:
             planned = int(self.progress.step * self.options.minutes * 60 / self.progress.elapsed_s)
             self.progress = replace(self.progress, planned=max(planned, self.progress.step))
-        loss = sum(self.losses) / max(len(self.losses), 1)
+        loss = sum(map(float, self.losses)) / len(self.losses)
         row = {"step": self.progress.step, "seconds": self.progress.elapsed_s, "learning_rate": self.rate}
-        append_row(self.out, row | ({"loss": loss} if self.losses else {}) | dict(measured))
+        append_row(self.out, row | {"loss": loss} | dict(measured))
         _log.info("step %d of %d, loss %.4f %s", self.progress.step, self.progress.planned, loss, dict(measured) or "")
         self.losses.clear()
+        return loss
 
     def save(self) -> None:
         """Write the checkpoint."""
@@ -147,13 +180,7 @@ class _Run:
         self.saved = time.monotonic()
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
-
-
-def _batches(stream: SampleStream, *, first: int, options: FitOptions) -> Iterator[_Batch]:
+def _batches(stream: SampleStream, *, first: int, options: FitOptions, pinned: bool) -> Iterator[_Batch]:
     rest = Subset(stream, range(first * options.batch, len(stream)))
     loader: DataLoader[_Batch] = DataLoader(
         rest,
@@ -163,6 +190,7 @@ def _batches(stream: SampleStream, *, first: int, options: FitOptions) -> Iterat
         multiprocessing_context="spawn" if options.workers else None,
         prefetch_factor=6 if options.workers else None,
         drop_last=True,
+        pin_memory=pinned,
     )
     yield from loader
 

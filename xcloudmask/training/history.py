@@ -6,7 +6,7 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["HISTORY", "append_row", "read_history"]
+__all__ = ["HISTORY", "append_row", "read_history", "trim"]
 
 HISTORY = "history.csv"
 _COLUMNS = ("step", "seconds", "loss", "learning_rate", "holdout_agreement", "holdout_cloud_ba", "holdout_shadow_f1")
@@ -29,6 +29,32 @@ def append_row(folder: Path, row: Mapping[str, float]) -> None:
         if fresh:
             writer.writeheader()
         writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
+
+
+def trim(folder: Path, *, after: int) -> None:
+    """Take the rows away that a resumed run writes again, and half a row that a killed run left.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    after
+        The last step whose row stays.
+    """
+    path = folder / HISTORY
+    if not path.exists():
+        return
+    head, *rows = path.read_text().splitlines(keepends=True) or [""]
+    kept = [
+        row
+        for row in rows
+        if row.endswith("\n") and row.count(",") == head.count(",") and int(row.split(",")[0]) <= after
+    ]
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join([head, *kept]))
+    partial.replace(path)
+    if not kept:
+        path.unlink()
 
 
 def read_history(folder: Path) -> dict[str, list[float]]:

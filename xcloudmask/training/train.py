@@ -1,115 +1,66 @@
-"""A whole training run: data, network, fit; the same from a configuration each time."""
+"""A whole training run: data, network, fit, weights and card; the same from a configuration each time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
+from xcloudmask.errors import ArgumentError
 from xcloudmask.models.architectures import build
-from xcloudmask.training.checkpoint import load_network
-from xcloudmask.training.config import Mixture, TrainConfig
-from xcloudmask.training.data import Patch, load_patches, load_rgbn, load_thumbnails, split_holdout
-from xcloudmask.training.fit import fit
-from xcloudmask.training.nir import clouded_copies, fit_nir_guess
+from xcloudmask.models.cache import resolve_device
+from xcloudmask.training.card import build_card, training_sources
+from xcloudmask.training.checkpoint import export, load_network, read_progress
+from xcloudmask.training.config import TrainConfig
+from xcloudmask.training.fit import CHECKPOINT, OnStep, fit
+from xcloudmask.training.options import FINE_TUNING_RATE, LEARNING_RATE
+from xcloudmask.training.pools import Pools, load_pools, make_stream
+from xcloudmask.training.record import Record, keep_record
+from xcloudmask.training.start import Start, find_start
 from xcloudmask.training.stream import SampleStream
 from xcloudmask.training.validate import measure
 
-__all__ = ["Pools", "load_pools", "make_stream", "train"]
+__all__ = ["Pools", "load_pools", "make_stream", "train", "train_model"]
 
 _STEPS_A_MINUTE = 1200
 """More than any machine does: how long the stream is where the clock ends the run."""
 
 
-class Pools:
-    """Patches by their use in a fit.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Run:
+    """A run, ready to start or to go on."""
 
-    Parameters
-    ----------
-    labelled, thumbnails, backgrounds
-        As in `xcloudmask.training.stream.SampleStream`.
-    holdout
-        Labelled patches that the fit does not see.
-    """
+    config: TrainConfig
+    """Settings, with the network and the rate of the run."""
+    folder: Path | None
+    pools: Pools
+    stream: SampleStream
+    net: nn.Module
+    start: Start | None
+    record: Record
+    out: Path
 
-    def __init__(
-        self, *, labelled: list[Patch], thumbnails: list[Patch], backgrounds: list[Patch], holdout: list[Patch]
-    ) -> None:
-        self.labelled, self.thumbnails, self.backgrounds, self.holdout = labelled, thumbnails, backgrounds, holdout
+    @property
+    def measure(self) -> Callable[[nn.Module], Mapping[str, float]]:
+        """Measures a network on what is held out."""
+        return partial(measure, patches=self.pools.holdout, normalizer=self.stream.normalizer)
 
-
-def load_pools(folder: Path | None, config: TrainConfig) -> Pools:
-    """Load a folder of patches as a configuration wants it.
-
-    Parameters
-    ----------
-    folder
-        With patches.csv, patches/ and, where there are any, thumbnails in s2cmc_rgb/; None for simulated scenes alone.
-    config
-        Table [data].
-
-    Returns
-    -------
-    Pools
-
-    Raises
-    ------
-    ReadError
-        The folder lacks a part.
-    """
-    if folder is None:
-        return Pools(labelled=[], thumbnails=[], backgrounds=[], holdout=[])
-    options = config.data
-    every = options.holdout_every
-    patches = load_patches(folder, splits=options.splits)
-    labelled, held = split_holdout([patch for patch in patches if patch.split != "background"], every=every)
-    backgrounds, _ = split_holdout([patch for patch in patches if patch.split == "background"], every=every)
-    thumbnails: list[Patch] = []
-    if options.thumbnails:
-        guess = _nir_guess(folder) if options.nir_guess else None
-        thumbnails, _ = split_holdout(load_thumbnails(folder, split="train", guess=guess), every=every)
-        held += split_holdout(load_thumbnails(folder, split="train"), every=every)[1]
-    return Pools(labelled=labelled, thumbnails=thumbnails, backgrounds=backgrounds, holdout=held)
+    def fit(self, on_step: OnStep | None) -> nn.Module:
+        return fit(self.net, self.stream, self.out, options=self.config.fit, validate=self.measure, on_step=on_step)
 
 
-def _nir_guess(folder: Path) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
-    clear = load_rgbn(folder, split="background")
-    guess, _ = fit_nir_guess([*load_rgbn(folder, split="train"), *clear, *clouded_copies(clear)])
-    return guess.guess
-
-
-def make_stream(pools: Pools, *, mixture: Mixture, seed: int, length: int) -> SampleStream:
-    """Build the stream of samples of some pools.
-
-    Parameters
-    ----------
-    pools
-        Patches.
-    mixture
-        Shares.
-    seed, length
-        Of the stream.
-
-    Returns
-    -------
-    SampleStream
-    """
-    return SampleStream(
-        labelled=pools.labelled,
-        thumbnails=pools.thumbnails,
-        backgrounds=pools.backgrounds,
-        mixture=mixture,
-        seed=seed,
-        length=length,
-    )
-
-
-def train(config: TrainConfig, *, data: Path | None, out: Path, start: Path | None = None) -> nn.Module:
+def train(
+    config: TrainConfig,
+    *,
+    data: Path | None = None,
+    out: Path,
+    start: str | Path | None = None,
+    on_step: OnStep | None = None,
+) -> nn.Module:
     """Train the network of a configuration, or go on where `out` stopped.
 
     Parameters
@@ -117,11 +68,14 @@ def train(config: TrainConfig, *, data: Path | None, out: Path, start: Path | No
     config
         Settings.
     data
-        The data folder; None for simulated scenes alone.
+        The folder of patches, instead of `folder` in table [data]; without either, samples come from the cubes of the
+        configuration and from simulated scenes.
     out
-        Folder of the checkpoint and the history.
+        Folder of the checkpoint, the history and the record of the run.
     start
-        Weights or a checkpoint to start from, instead of random weights.
+        Model, card, weights or checkpoint to start from, instead of `start` in table [model].
+    on_step
+        Told where the run stands.
 
     Returns
     -------
@@ -133,19 +87,104 @@ def train(config: TrainConfig, *, data: Path | None, out: Path, start: Path | No
     ReadError
         The data are not there.
     ArgumentError
-        The mixture wants data that are not there.
+        The mixture wants data that are not there, or `out` holds a run with other settings.
+    ModelError
+        The model to start from is unknown, or cannot be read.
     WeightsError
         `start` or the checkpoint in `out` is of another network.
     """
+    return _prepare(config, data=data, out=out, start=start).fit(on_step)
+
+
+def train_model(
+    config: TrainConfig,
+    *,
+    data: Path | None = None,
+    out: Path,
+    start: str | Path | None = None,
+    command: str = "",
+    on_step: OnStep | None = None,
+) -> Path:
+    """Train a model that `xcloudmask.predict` takes: what `xcloudmask train` does.
+
+    Parameters
+    ----------
+    config, data, start, on_step
+        As in `train`.
+    out
+        Folder; also receives `<name>.safetensors` and its card `<name>.json`.
+    command
+        What was typed, for the card.
+
+    Returns
+    -------
+    pathlib.Path
+        The card, for `xcloudmask.ModelSpec.from_card`.
+
+    Raises
+    ------
+    ReadError, ArgumentError, ModelError, WeightsError
+        As in `train`; also where `normalize` is no z-score, which no model can be told.
+    """
+    if config.mixture.normalize != "zscore":
+        raise ArgumentError(
+            f"normalize = {config.mixture.normalize!r} is there to be compared with (benchmarks/ablations.py): models "
+            'are fed z-scores. Type normalize = "zscore" under [mixture].'
+        )
+    run = _prepare(config, data=data, out=out, start=start)
+    net = run.fit(on_step)
+    card = build_card(
+        run.config,
+        progress=read_progress(out / CHECKPOINT),
+        record=run.record,
+        sources=training_sources(run.config, data=run.folder, start=run.start),
+        start=run.start,
+        measured=run.measure(net),
+        command=command,
+        device=_device_text(run.config),
+    )
+    return export(net, out, card=card)
+
+
+def _prepare(config: TrainConfig, *, data: Path | None, out: Path, start: str | Path | None) -> _Run:
+    begin = find_start(str(start or config.model.start)) if start or config.model.start else None
+    config = _resolved(config, begin)
     options = config.fit
-    pools = load_pools(data, config)
-    length = (options.steps or int(options.minutes * _STEPS_A_MINUTE)) * options.batch
-    stream = make_stream(pools, mixture=config.mixture, seed=options.seed, length=length)
     torch.manual_seed(options.seed)
     net: nn.Module = build(config.model.architecture, config.model.config)
+    _check_size(config, net)
+    if begin is not None:
+        net = load_network(net, begin.weights)
+    folder = data or (Path(config.data.folder) if config.data.folder else None)
+    pools = load_pools(folder, config)
+    length = (options.steps or int(options.minutes * _STEPS_A_MINUTE)) * options.batch
+    stream = make_stream(pools, mixture=config.mixture, seed=options.seed, length=length)
+    record = keep_record(out, config, start=begin, pools=pools.by_use())
+    return _Run(config=config, folder=folder, pools=pools, stream=stream, net=net, start=begin, record=record, out=out)
+
+
+def _resolved(config: TrainConfig, start: Start | None) -> TrainConfig:
+    """Fill in what depends on the model to start from: its network, and a smaller rate."""
+    rate = config.fit.learning_rate
+    if rate is None:
+        rate = LEARNING_RATE if start is None else FINE_TUNING_RATE
+    model = config.model
     if start is not None:
-        net = load_network(net, start)
-    validate: Callable[[nn.Module], Mapping[str, float]] = partial(
-        measure, patches=pools.holdout, normalizer=stream.normalizer
-    )
-    return fit(net, stream, out, options=options, validate=validate)
+        architecture, network = start.network(model.architecture, model.config)
+        model = replace(model, architecture=architecture, config=network)
+    return replace(config, model=model, fit=replace(config.fit, learning_rate=rate))
+
+
+def _check_size(config: TrainConfig, net: nn.Module) -> None:
+    stride, size = int(getattr(net, "stride_px", 1)), config.mixture.size_px
+    if size < stride or size % stride:
+        raise ArgumentError(
+            f"size_px = {size} under [mixture] is no multiple of the stride of {config.model.architecture!r}, "
+            f"{stride}. Type size_px = {max(size // stride, 1) * stride}."
+        )
+
+
+def _device_text(config: TrainConfig) -> str:
+    device = torch.device(resolve_device(config.fit.device))
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    return f"{device.type}, {name}, {'bfloat16 autocast' if config.fit.bf16 else 'float32'}"

@@ -1,0 +1,140 @@
+"""What a run was started with, written beside its checkpoint: another run is refused in the same folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from xcloudmask._version import __version__
+from xcloudmask.errors import ArgumentError
+from xcloudmask.training.config import CardOptions, TrainConfig, to_toml
+from xcloudmask.training.data import Patch
+from xcloudmask.training.start import Start
+
+__all__ = ["CONFIG_FILE", "RECORD", "Record", "keep_record"]
+
+RECORD = "run.json"
+CONFIG_FILE = "config.toml"
+
+_FREE = {"checkpoint_s", "device", "workers"}
+"""Settings of the fit that change no sample: a run may go on with others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What a run was started with."""
+
+    settings: Mapping[str, Any]
+    """Tables that a sample or a step depends on."""
+    start: Mapping[str, str]
+    """Name and checksum of the weights it began with; empty for random ones."""
+    data: Mapping[str, Any]
+    """Number of patches of each use, and a checksum of their names and labels."""
+    code_versions: tuple[str, ...] = (__version__,)
+    """Versions of this package that worked on it, the first one first."""
+
+
+def keep_record(out: Path, config: TrainConfig, *, start: Start | None, pools: Mapping[str, Sequence[Patch]]) -> Record:
+    """Write what a run is started with, or compare it with what stands there.
+
+    Parameters
+    ----------
+    out
+        Folder of the run; receives `run.json` and `config.toml`.
+    config
+        Settings.
+    start
+        The weights to begin with.
+    pools
+        Patches by use.
+
+    Returns
+    -------
+    Record
+
+    Raises
+    ------
+    ArgumentError
+        The folder is that of a run with other settings, start weights or data.
+    """
+    record = Record(
+        settings=json.loads(json.dumps(_settings(config))),
+        start={} if start is None else {"name": start.name, "sha256": start.sha256},
+        data=_fingerprint(pools),
+    )
+    path = out / RECORD
+    if path.exists():
+        before = _read(path)
+        _check_same(before, record, out)
+        record = replace(record, code_versions=tuple(dict.fromkeys([*before.code_versions, __version__])))
+    out.mkdir(parents=True, exist_ok=True)
+    plain = {name: getattr(record, name) for name in ("settings", "start", "data", "code_versions")}
+    _write(out / CONFIG_FILE, to_toml(config))
+    _write(path, json.dumps(plain, indent=2) + "\n")
+    return record
+
+
+def _settings(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings that matter: where things lie, and what the card says, do not."""
+    plain = replace(config, card=CardOptions()).to_dict()
+    del plain["card"], plain["data"]["folder"], plain["model"]["start"]
+    plain["fit"] = {key: value for key, value in plain["fit"].items() if key not in _FREE}
+    plain["cubes"] = [{**cube, "path": Path(cube["path"]).name} for cube in plain["cubes"]]
+    for cube in plain["cubes"]:
+        cube["labels"] = Path(cube["labels"]).name
+    return plain
+
+
+def _fingerprint(pools: Mapping[str, Sequence[Patch]]) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for patches in pools.values():
+        for patch in patches:
+            digest.update(f"{patch.name} {patch.image.shape} {patch.weight}\n".encode())
+            digest.update(patch.allowed.tobytes())
+    return {name: len(patches) for name, patches in pools.items()} | {"sha256": digest.hexdigest()}
+
+
+def _read(path: Path) -> Record:
+    try:
+        plain = json.loads(path.read_text())
+        return Record(
+            settings=plain["settings"],
+            start=plain["start"],
+            data=plain["data"],
+            code_versions=tuple(plain["code_versions"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArgumentError(f"{path} is not the record of a run: {error}. Give another folder as --out.") from error
+
+
+def _check_same(before: Record, now: Record, out: Path) -> None:
+    for what in ("settings", "start", "data"):
+        changes = list(
+            _differences(getattr(before, what), getattr(now, what), prefix="" if what == "settings" else what)
+        )
+        if changes:
+            raise ArgumentError(
+                f"{out} holds a run with {changes[0]}. Two runs are not mixed: give another folder as --out, or "
+                f"go on with the settings in {out / CONFIG_FILE}."
+            )
+
+
+def _differences(before: Any, now: Any, *, prefix: str) -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        found = []
+        # Settings that this version has and that of the run had not are at their defaults: they change nothing.
+        for key in before:
+            name = f"{prefix}.{key}" if prefix else str(key)
+            found += _differences(before[key], now.get(key), prefix=name)
+        return found
+    return [] if before == now else [f"{prefix} = {before!r}, and this one has {now!r}"]
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    partial.replace(path)
