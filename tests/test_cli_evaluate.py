@@ -129,6 +129,7 @@ def test_a_checkpoint_takes_the_place_of_the_weights(tmp_path, folder, card, tin
         ([], "Nothing to measure"),
         (["--mask", "m.tif"], "Nothing to measure"),
         (["--data", ".", "--mask", "m.tif"], "one of the two"),
+        (["--mask", "m.tif", "--labels", "l.tif", "--without-nir"], "--without-nir is for models"),
         (["--data", ".", "--level", "high"], "both"),
         (["--data", ".", "--resolution", "-3"], "positive"),
         (["--data", ".", "--model", "nothing"], "nothing"),
@@ -197,6 +198,24 @@ def test_a_zarr_mask_of_several_dates(tmp_path):
     assert found["pooled"]["measures"]["agreement"] == {"value": 1.0, "low": 1.0, "high": 1.0}
 
 
+def test_a_folder_of_cogs_against_a_folder_of_rasters(tmp_path):
+    codes = np.array([[[0, 1], [3, 0]], [[0, 0], [0, 2]]], np.uint8)
+    coords = {
+        "time": np.array(["2024-06-03T10:50", "2024-06-08T10:50"], "M8[ns]"),
+        "y": [4_999_995.0, 4_999_985.0],
+        "x": [600_005.0, 600_015.0],
+    }
+    attrs = mask_attrs(get_style("4-class")) | {"crs": "EPSG:32631"}
+    mask = xr.DataArray(codes, dims=("time", "y", "x"), coords=coords, attrs=attrs)
+    for name in ("masks", "labels"):
+        xcloudmask.to_cog(mask, tmp_path / name)
+    opened = open_codes(str(tmp_path / "masks"))
+    assert opened.dtype == np.uint8
+    result = compare_masks(opened, open_codes(str(tmp_path / "labels")))
+    assert [image.name for image in result.images] == ["2024-06-03 10:50", "2024-06-08 10:50"]
+    assert result.pooled.scores.agreement == 1.0
+
+
 def test_masks_that_do_not_fit_their_labels(tmp_path):
     mask = write_codes(tmp_path / "mask.tif", np.zeros((4, 4)))
     far = write_codes(tmp_path / "far.tif", np.zeros((4, 4)), shift=500.0)
@@ -215,6 +234,11 @@ def test_masks_that_do_not_fit_their_labels(tmp_path):
 
 def codes_array(values, **changes):
     return xr.DataArray(np.array(values), **({"dims": ("y", "x")} | changes))
+
+
+def test_the_accessor_compares():
+    mask = codes_array(np.array([[0, 1]], np.uint8))
+    assert mask.cloudmask.compare(codes_array([[0, 0]])).pooled.scores.agreement == 0.5
 
 
 def test_nan_and_fill_values_of_labels_are_unknown():

@@ -14,6 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 import xarray as xr
 
 from xcloudmask import masks, viz
+from xcloudmask.compare import compare_masks
 from xcloudmask.io import to_cog, to_zarr
 from xcloudmask.plan import plan
 from xcloudmask.predict import predict, predict_proba
@@ -65,6 +66,7 @@ class CloudMaskAccessor:
     clear_fraction = _method(masks.clear_fraction)
     dilate = _method(masks.dilate)
     to_style = _method(masks.to_style)
+    compare = _method(compare_masks)
     to_zarr = _method(to_zarr)
     to_cog = _method(to_cog)
     plot = _method(viz.plot)

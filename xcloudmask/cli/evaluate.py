@@ -104,6 +104,8 @@ def evaluate(
     from xcloudmask.evaluate import Bootstrap
 
     _check_given(data, mask, labels)
+    if data is None:
+        _check_unused({"--checkpoint": checkpoint, "--resolution": resolution, "--without-nir": without_nir or None})
     _check_files(json_file, markdown_file, worst)
     how = Bootstrap(draws=draws, seed=seed)
     cases = _Cases(worst_count) if worst is not None else None
@@ -137,6 +139,12 @@ def _check_given(data: str | None, mask: str | None, labels: str | None) -> None
         raise usage_error("--data measures a model, --mask and --labels a mask. Give one of the two.")
     if data is None and (mask is None or labels is None):
         raise usage_error("Nothing to measure. Type: --data DIR --split SPLIT, or --mask MASK --labels LABELS")
+
+
+def _check_unused(given: Mapping[str, object]) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise usage_error(f"{name} is for models on patches (--data), and a mask is given. Leave it out.")
 
 
 def _check_files(json_file: str | None, markdown_file: str | None, worst: str | None) -> None:
