@@ -249,8 +249,8 @@ def cast_shadow(height_m: Field, *, resolution_m: float, zenith_deg: float, azim
     --------
     >>> wall = np.zeros((1, 16), np.float32)
     >>> wall[0, 12] = 30.0
-    >>> cast_shadow(wall, resolution_m=10.0, zenith_deg=45, azimuth_deg=90)[0, 9:13].tolist()
-    [0.0, 0.0, 0.0, 1.0]
+    >>> cast_shadow(wall, resolution_m=10.0, zenith_deg=45, azimuth_deg=90)[0, 10:13].tolist()
+    [0.0, 0.0, 1.0]
     """
     azimuth = np.radians(azimuth_deg)
     rise = resolution_m / max(float(np.tan(np.radians(zenith_deg))), 1e-3)
@@ -259,7 +259,7 @@ def cast_shadow(height_m: Field, *, resolution_m: float, zenith_deg: float, azim
     for distance in _distances(reach):
         shift = (round(distance * np.cos(azimuth)), round(-distance * np.sin(azimuth)))
         np.maximum(horizon, np.roll(height_m, shift, (0, 1)) - np.float32(distance * rise), out=horizon)
-    return soft(height_m - horizon + np.float32(rise), 2.0 * rise)
+    return soft(height_m - horizon, 2.0 * rise)
 
 
 def _distances(reach: float) -> list[float]:
@@ -267,5 +267,5 @@ def _distances(reach: float) -> list[float]:
     distances, step = [1.0], 1.0
     while distances[-1] < reach:
         step *= 1.25
-        distances.append(distances[-1] + step)
+        distances.append(float(round(distances[-1] + step)))
     return distances

@@ -151,8 +151,9 @@ def brightness_temperature(temperature_k: Field, emissivity: Field, *, wavelengt
     Examples
     --------
     >>> warm = np.full((1, 1), 300.0, np.float32)
-    >>> brightness_temperature(warm, np.full((1, 1), 0.95, np.float32), wavelength_nm=10_900.0).round(1).tolist()
-    [[296.6]]
+    >>> seen = brightness_temperature(warm, np.full((1, 1), 0.95, np.float32), wavelength_nm=10_900.0)
+    >>> round(float(seen[0, 0]), 1)
+    296.6
     """
     scale = np.float32(_RADIATION_NM_K / wavelength_nm)
     inner = np.expm1(scale / temperature_k) / np.maximum(emissivity, np.float32(0.3))
