@@ -116,8 +116,9 @@ def stratus(size: _Size, resolution_m: float, rng: np.random.Generator) -> Cloud
     pattern = field if cells is None else np.float32(0.6) * field + np.float32(rng.uniform(0.5, 1.3)) * cells
     tau = np.exp(np.float32(rng.uniform(1.7, 4.2)) + np.float32(spread) * pattern)
     if rng.random() < _BROKEN:
-        low = np.quantile(pattern[::3, ::3], rng.uniform(0.02, 0.5))
-        tau *= np.clip(soft_positive(pattern - low, rng.uniform(0.05, 0.3)) * rng.uniform(0.6, 3.0), 0.0, 1.0)
+        gaps = field if cells is None else field + np.float32(0.4) * cells
+        low = np.quantile(gaps[::3, ::3], rng.uniform(0.02, 0.5))
+        tau *= np.clip(soft_positive(gaps - low, rng.uniform(0.05, 0.3)) * rng.uniform(0.6, 3.0), 0.0, 1.0)
     return CloudLayer(
         optical_thickness=tau.astype(np.float32), height_m=base, depth_m=depth, asymmetry=0.85, tilt=draw_tilt(rng)
     )
@@ -208,8 +209,11 @@ def _cells(shape: tuple[int, int], resolution_m: float, rng: np.random.Generator
         stretch=rng.uniform(1.0, 1.8),
         angle=rng.uniform(0.0, np.pi),
     )
+    # Rough lumps: without, the cracks between them form a labyrinth.
+    rough = fractal_noise(shape, rng=rng, slope=rng.uniform(2.6, 3.2), outer_px=1.5 * cell_px)
+    lumps = np.float32(0.75) * lumps + np.float32(0.65) * rough
     # The absolute value has sharp valleys: cracks between rounded lumps.
-    closed = (np.sqrt(np.abs(lumps)) - np.float32(0.82)) / np.float32(0.35)
+    closed = (np.sqrt(np.abs(lumps) + np.float32(0.03)) - np.float32(0.82)) / np.float32(0.35)
     return closed if rng.random() < 0.75 else -closed
 
 
