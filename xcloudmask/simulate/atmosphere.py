@@ -263,4 +263,4 @@ def _geometry(air: Air) -> tuple[float, float, float]:
 
 
 def _aerosol_optical_depth(wavelength_nm: float, air: Air) -> float:
-    return air.aerosol_optical_depth * (wavelength_nm / 550.0) ** -air.angstrom
+    return float(air.aerosol_optical_depth * (wavelength_nm / 550.0) ** -air.angstrom)

@@ -1,0 +1,168 @@
+"""One date of a simulated cube: ground, air, clouds, noise, numbers (numpy only)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from xcloudmask._sensor import Band, Sensor
+from xcloudmask.classes import NODATA
+from xcloudmask.errors import ArgumentError
+from xcloudmask.simulate.atmosphere import draw_air, see_through_air
+from xcloudmask.simulate.biomes import BIOMES, Biome
+from xcloudmask.simulate.clouds import Sun
+from xcloudmask.simulate.layers import CLOUD_KINDS, CloudKind
+from xcloudmask.simulate.products import Coding, band_coding, coarsen, encode, sensor_noise
+from xcloudmask.simulate.surface import Surface, draw_surface
+from xcloudmask.simulate.weather import OVERCAST, WEATHER, cloudy
+
+__all__ = ["SceneSettings", "draw_date", "draw_ground"]
+
+_SMALLEST_PX = 16
+_RESIDUAL = 0.006
+"""What a correction of the atmosphere leaves over, as a reflectance in the blue."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneSettings:
+    """All that a cube depends on, besides its dates."""
+
+    sensor: Sensor
+    bands: tuple[Band, ...]
+    size_px: int
+    seed: int
+    resolution_m: float
+    biome: Biome | None
+    clouds: tuple[CloudKind, ...] | None
+    cloud_cover: tuple[float, ...]
+    nodata: bool
+    striping: float
+    quantisation: Literal[8] | None
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no scene."""
+        if self.size_px < _SMALLEST_PX:
+            raise ArgumentError(f"size_px={self.size_px} is too small. Expected at least {_SMALLEST_PX}.")
+        if self.seed < 0:
+            raise ArgumentError(f"seed={self.seed} is negative. Expected 0 or more.")
+        if not 0 < self.resolution_m < np.inf:
+            raise ArgumentError(f"resolution_m={self.resolution_m} must be positive.")
+        if self.biome is not None and self.biome not in BIOMES:
+            raise ArgumentError(f"biome={self.biome!r} is unknown. Expected one of: {', '.join(BIOMES)}.")
+        unknown = [kind for kind in self.clouds or () if kind not in CLOUD_KINDS]
+        if unknown:
+            raise ArgumentError(f"clouds={unknown[0]!r} is unknown. Expected some of: {', '.join(CLOUD_KINDS)}.")
+        if not self.cloud_cover or not all(0.0 <= cover <= 1.0 for cover in self.cloud_cover):
+            raise ArgumentError(f"cloud_cover={self.cloud_cover}: expected fractions from 0 to 1.")
+        if not 0 <= self.striping < 0.5:
+            raise ArgumentError(f"striping={self.striping}: expected 0 to 0.5; 0.01 is plain to see.")
+        if self.quantisation not in (None, 8):
+            raise ArgumentError(f"quantisation={self.quantisation!r}: expected 8 or None.")
+
+    @property
+    def wavelengths_nm(self) -> tuple[tuple[float, float, float], ...]:
+        """Shortest, central and longest of each band."""
+        return tuple(band.wavelength_nm for band in self.bands)
+
+    @property
+    def sun(self) -> Sun:
+        """One sun for all dates: reliefs keep their light."""
+        rng = np.random.default_rng([self.seed, 3])
+        return Sun(zenith_deg=float(rng.uniform(25.0, 60.0)), azimuth_deg=float(rng.uniform(120.0, 170.0)))
+
+    @property
+    def codings(self) -> tuple[Coding, ...]:
+        """How each band is stored."""
+        return tuple(
+            band_coding(band, sensor=self.sensor, sun_zenith_deg=self.sun.zenith_deg, quantisation=self.quantisation)
+            for band in self.bands
+        )
+
+
+def draw_ground(settings: SceneSettings) -> Surface:
+    """Draw what all dates share: the clear ground."""
+    return draw_surface(
+        (settings.size_px, settings.size_px),
+        bands=settings.wavelengths_nm,
+        resolution_m=settings.resolution_m,
+        rng=np.random.default_rng([settings.seed, 0]),
+        biome=settings.biome,
+        sun=settings.sun,
+    )
+
+
+def draw_date(land: Surface, settings: SceneSettings, index: int) -> npt.NDArray[np.float32]:
+    """Draw one date.
+
+    Parameters
+    ----------
+    land
+        The clear ground.
+    settings
+        Of the cube.
+    index
+        Number of the date.
+
+    Returns
+    -------
+    numpy.ndarray
+        (band + 2, y, x) float32: the DN of each band, the codes of the classes, the optical thickness.
+    """
+    rng = np.random.default_rng([settings.seed, 1, index])
+    clear = _through_air(land.reflectance, settings, rng)
+    image, truth, thickness = _cover(clear, settings, index)
+    image = sensor_noise(image, bands=settings.wavelengths_nm, rng=rng, striping=settings.striping)
+    count = len(settings.bands)
+    scene = np.empty((count + 2, *truth.shape), np.float32)
+    wedge = _wedge(truth.shape[0], rng) if settings.nodata and index % 2 == 1 else np.zeros(truth.shape, bool)
+    for number, (band, coding) in enumerate(zip(settings.bands, settings.codings, strict=True)):
+        coarse = coarsen(image[number], factor=max(1, round(band.resolution_m / settings.resolution_m)))
+        scene[number] = np.where(wedge, coding.nodata, encode(coarse, coding))
+    scene[count] = np.where(wedge, NODATA, truth)
+    scene[count + 1] = np.where(wedge, np.nan, thickness)
+    return scene
+
+
+def _through_air(
+    ground: npt.NDArray[np.float32], settings: SceneSettings, rng: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """Path and gases in bands at the top of the atmosphere, a small rest in bands at the surface."""
+    air = draw_air(rng, sun_zenith_deg=settings.sun.zenith_deg)
+    seen = see_through_air(ground, bands=settings.wavelengths_nm, air=air)
+    rest = _RESIDUAL * float(rng.normal())
+    for index, band in enumerate(settings.bands):
+        in_vapour = 1340.0 < band.wavelength_nm[1] < 1420.0  # HLS passes the cirrus band on as it was measured
+        if band.quantity in ("surface_reflectance", "unknown") and not in_vapour:
+            seen[index] = np.maximum(ground[index] + np.float32(rest * (band.wavelength_nm[1] / 490.0) ** -2), 0.0)
+    return seen
+
+
+def _cover(
+    clear: npt.NDArray[np.float32], settings: SceneSettings, index: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+    """Image, classes and optical thickness under the clouds of one date."""
+    wanted = settings.cloud_cover[index % len(settings.cloud_cover)]
+    if wanted == 0.0:
+        shape = clear.shape[1:]
+        return clear, np.zeros(shape, np.uint8), np.zeros(shape, np.float32)
+    usual: tuple[CloudKind, ...] = ("stratus",) if wanted > OVERCAST else WEATHER[index % len(WEATHER)]
+    scene = cloudy(
+        clear,
+        wavelengths_nm=[centre for _, centre, _ in settings.wavelengths_nm],
+        resolution_m=settings.resolution_m,
+        sun=settings.sun,
+        kinds=usual if settings.clouds is None else settings.clouds,
+        cover=wanted,
+        seed=[settings.seed, 2, index],
+    )
+    return scene.image, scene.truth, scene.optical_thickness
+
+
+def _wedge(size_px: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """Corner beyond the edge of the swath, which runs about 12 degrees off north."""
+    y, x = np.meshgrid(np.arange(size_px), np.arange(size_px), indexing="ij")
+    edge = rng.uniform(0.78, 0.9) * size_px
+    return np.asarray(x - np.tan(np.radians(12.0)) * y > edge - 0.1 * size_px)
