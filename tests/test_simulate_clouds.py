@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from xcloudmask.errors import ArgumentError
 from xcloudmask.simulate import CLOUD_KINDS, CloudLayer, Sun, add_clouds, cloud_layer, fractal_noise
-from xcloudmask.simulate.clouds import THICK_ALBEDO, THIN_ALBEDO, cloud_truth
+from xcloudmask.simulate.clouds import THICK_ALBEDO, THIN_ALBEDO, View, cloud_truth
 
 WAVES = (665.0, 560.0, 842.0)
 
@@ -191,3 +191,119 @@ def test_bad_arguments_name_what_to_type():
         add_clouds(clear_image(), wavelengths_nm=(665,), resolution_m=10.0, rng=np.random.default_rng(0))
     with pytest.raises(ArgumentError, match="'cumulus'"):
         cloud_layer("nimbus", (8, 8), resolution_m=10.0, rng=np.random.default_rng(0))
+
+
+def blob_at(height_m, *, tau=40.0, depth_m=0.0, ice=False):
+    return replace(
+        one_blob(), optical_thickness=one_blob().optical_thickness * np.float32(tau / 40), height_m=height_m,
+        depth_m=depth_m, ice=ice,
+    )  # fmt: skip
+
+
+def scene_of(monkeypatch, *layers, image=None, waves=WAVES, **options):
+    FixedLayer(monkeypatch, *layers)
+    sun = options.pop("sun", Sun(zenith_deg=45.0, azimuth_deg=180.0))
+    return add_clouds(
+        clear_image() if image is None else image,
+        wavelengths_nm=waves,
+        resolution_m=10.0,
+        rng=np.random.default_rng(0),
+        kinds=["cumulus"] * len(layers),
+        sun=sun,
+        **options,
+    )
+
+
+def test_a_thicker_layer_is_brighter(monkeypatch):
+    levels = [scene_of(monkeypatch, blob_at(300.0, tau=tau)).image[0, 45, 45] for tau in (0.0, 1.0, 5.0, 20.0, 100.0)]
+    assert (np.diff(levels) > 0.01).all()
+
+
+def test_the_view_moves_cloud_against_shadow(monkeypatch):
+    # A satellite where the sun stands sees each cloud on its own shadow.
+    scene = scene_of(monkeypatch, blob_at(300.0), view=View(zenith_deg=45.0, azimuth_deg=180.0))
+    assert not (scene.truth == 3)[30:60, 30:60].sum() > 40
+    scene = scene_of(monkeypatch, blob_at(300.0), view=View(zenith_deg=20.0, azimuth_deg=0.0))
+    cloud, shadow = (np.argwhere(scene.truth == code).mean(axis=0) for code in (1, 3))
+    np.testing.assert_allclose(shadow - cloud, (-30 * (1 + np.tan(np.radians(20))), 0), atol=1.5)
+
+
+def test_a_shadow_does_not_wrap_around(monkeypatch):
+    # 700 m put the shadow 70 px up: out of the window, and not in again at the other side.
+    scene = scene_of(monkeypatch, blob_at(700.0))
+    assert (scene.truth == 1).any()
+    assert not (scene.truth == 3).any()
+
+
+def test_thin_clouds_give_partial_shade_and_high_ones_soft_edges(monkeypatch):
+    thin = scene_of(monkeypatch, blob_at(300.0, tau=1.0)).sun_transmission.min()
+    thick = scene_of(monkeypatch, blob_at(300.0)).sun_transmission.min()
+    assert thick < 0.05
+    assert 0.5 < thin < 0.9
+    steep = Sun(zenith_deg=1.0, azimuth_deg=180.0)
+    low, high = (scene_of(monkeypatch, blob_at(h), sun=steep).sun_transmission for h in (300.0, 11_000.0))
+    partial = [((field > 0.1) & (field < 0.9)).sum() for field in (low, high)]
+    assert partial[1] > 1.5 * partial[0]
+
+
+def test_the_cirrus_band_shows_only_high_cloud(monkeypatch):
+    image = np.full((1, 96, 96), 0.002, np.float32)
+    low, high = (
+        scene_of(monkeypatch, blob_at(h, ice=h > 5000), image=image, waves=(1375.0,)).image[0]
+        for h in (1000.0, 10_000.0)
+    )
+    assert low[45, 45] < 0.005
+    assert high[45, 45] > 0.2
+    assert (low <= 0.0021).all()
+
+
+def test_absorption_grows_with_the_wavelength_and_with_ice(monkeypatch):
+    waves = (842.0, 1610.0, 2200.0)
+    water, ice = (scene_of(monkeypatch, blob_at(900.0, ice=ice), waves=waves).image[:, 45, 45] for ice in (False, True))
+    assert water[0] > water[1] > water[2] > ice[2]
+    assert ice[1] < 0.7 * water[1]
+
+
+def test_high_cloud_is_colder(monkeypatch):
+    image = np.full((1, 96, 96), 290.0, np.float32)
+    tops = {
+        (h, tau): scene_of(monkeypatch, blob_at(h, tau=tau), image=image, waves=(10_900.0,)).image[0]
+        for h, tau in ((1000.0, 40.0), (9000.0, 40.0), (9000.0, 1.0))
+    }
+    assert tops[1000.0, 40.0][45, 45] == pytest.approx(290 - 6.5, abs=0.5)
+    assert tops[9000.0, 40.0][45, 45] == pytest.approx(290 - 58.5, abs=0.5)
+    assert 240 < tops[9000.0, 1.0][45, 45] < 285
+    assert (tops[9000.0, 40.0][:30] == 290).all()
+
+
+def test_high_cloud_shades_the_deck_below(monkeypatch):
+    deck = replace(one_blob(), optical_thickness=np.full((96, 96), 20.0, np.float32), height_m=600.0)
+    alone = scene_of(monkeypatch, deck).image[0, 15, 45]
+    both = scene_of(monkeypatch, deck, blob_at(900.0)).image[0]
+    assert both[15, 45] < 0.75 * alone
+    assert both[80, 45] > 0.95 * alone
+
+
+def test_most_decks_are_overcast():
+    covers = [(np.isin(make(seed, "stratus").truth, (1, 2))).mean() for seed in range(24)]
+    assert np.mean(np.array(covers) > 0.95) > 0.4
+
+
+def make(seed, kind, shape=(3, 96, 96)):
+    rng = np.random.default_rng(seed)
+    return add_clouds(clear_image(shape), wavelengths_nm=WAVES, resolution_m=20.0, rng=rng, kinds=[kind])
+
+
+def test_contrails_are_long_and_thin():
+    layer = cloud_layer("contrail", (128, 128), resolution_m=20.0, rng=np.random.default_rng(4))
+    assert layer.ice
+    assert layer.height_m >= 8000
+    assert 0.05 < layer.optical_thickness.max() < 10
+
+
+def test_a_storm_has_a_thick_core_and_a_high_anvil():
+    layer = cloud_layer("cumulonimbus", (128, 128), resolution_m=60.0, rng=np.random.default_rng(0))
+    assert layer.anvil is not None
+    assert layer.anvil.height_m > 6000
+    assert layer.optical_thickness.max() > 40
+    assert make(0, "cumulonimbus").top_height_m.max() > 6000
