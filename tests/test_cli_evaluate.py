@@ -123,6 +123,19 @@ def test_a_checkpoint_takes_the_place_of_the_weights(tmp_path, folder, card, tin
     assert found == expected["known"].pooled.confusion.to_dict()
 
 
+def test_the_difference_to_an_earlier_evaluation(tmp_path, folder, card):
+    common = ("--data", folder, "--split", "eval", "--model", card, "--level", "known", "--draws", 20)
+    assert run(*common, "--json", tmp_path / "one.json").exit_code == 0
+    result = run(*common, "--against", tmp_path / "one.json")
+    assert result.exit_code == 0, result.output
+    assert "| pooled | known | +0.0 (+0.0 to +0.0) |" in result.stdout
+    assert run(*common[:-4], "--level", "unknown", "--against", tmp_path / "one.json").exit_code == 2
+    (tmp_path / "two.json").write_text("{}")
+    other = run(*common, "--against", tmp_path / "two.json")
+    assert other.exit_code == 1
+    assert "no evaluation" in other.stderr.replace("\n", "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

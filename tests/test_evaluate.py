@@ -12,9 +12,13 @@ from hypothesis import strategies as st
 from xcloudmask.errors import ArgumentError, InputError
 from xcloudmask.evaluate import (
     Bootstrap,
+    Confusion,
     Counted,
     compare,
     confusion,
+    difference,
+    difference_table,
+    evaluation_from_dict,
     markdown,
     measures,
     pool,
@@ -336,3 +340,44 @@ def test_plain_data_is_json_without_nan():
     assert again["sources"]["a"]["measures"]["pixels"] == 3
     assert again["patches"][1]["confusion"] == {"clear or cloud_shadow": [0, 0, 0, 1]}
     assert sum(sum(row) for patch in again["patches"] for row in patch["confusion"].values()) == 3
+
+
+# Differences
+
+
+def test_a_difference_is_paired():
+    """One more pixel right in every patch: certain, however much the patches differ."""
+    rng = np.random.default_rng(0)
+    worse = binomial_patches(rng, patches=30, pixels=50, share=0.5)
+    better = worse.copy()
+    better[:, CLEAR, 0] += 1
+    better[:, CLEAR, 1] -= 1
+    first, second = (
+        summarise(Counted(name=str(i), source="a", confusion=Confusion(counts=one)) for i, one in enumerate(counts))
+        for counts in (better, worse)
+    )
+    gain = difference(first, second).sources["a"]["cloud_oa"]
+    assert (gain.value, gain.low, gain.high) == pytest.approx((0.02, 0.02, 0.02))
+    assert first.sources["a"].estimates["cloud_oa"].low < second.sources["a"].estimates["cloud_oa"].value
+    assert "+2.0 (+2.0 to +2.0)" in difference_table({"known": difference(first, second)})
+
+
+def test_differences_of_several_sources_and_none():
+    result = summarise(images(("a", [RIGHT]), ("b", [HALF, WRONG])))
+    gain = difference(result, result).sources
+    assert list(gain) == ["a", "b", "pooled"]
+    assert gain["a"]["cloud_oa"].low is None
+    assert np.isnan(gain["a"]["cloud_shadow_f1"].value)
+    with pytest.raises(InputError, match="'b1'"):
+        difference(result, summarise(images(("a", [RIGHT]), ("b", [HALF]))))
+
+
+def test_evaluations_come_back_from_their_counts():
+    result = summarise(images(("a", [RIGHT, ([3, 0], [NOT_CLOUD, ANY])]), ("b", [WRONG])), how=Bootstrap(draws=30))
+    assert evaluation_from_dict(json.loads(json.dumps(result.to_dict()))).to_dict() == result.to_dict()
+    with pytest.raises(InputError, match="no evaluation"):
+        evaluation_from_dict({"patches": []})
+    with pytest.raises(InputError, match="no row"):
+        evaluation_from_dict(
+            {"bootstrap": {}, "patches": [{"name": "a", "source": "a", "confusion": {"fog": [1, 2, 3, 4]}}]}
+        )

@@ -56,6 +56,10 @@ MarkdownOption = Annotated[
 WorstOption = Annotated[
     str | None, typer.Option("--worst", metavar="FILE", show_default=False, help="Write a picture of the worst cases.")
 ]
+AgainstOption = Annotated[
+    str | None,
+    typer.Option("--against", metavar="FILE", show_default=False, help="Also show the difference to an earlier JSON."),
+]
 WorstCountOption = Annotated[int, typer.Option(min=1, help="Cases in that picture.")]
 DrawsOption = Annotated[int, typer.Option(min=2, help="Draws of the bootstrap.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")]
@@ -95,6 +99,7 @@ def evaluate(
     markdown_file: MarkdownOption = None,
     worst: WorstOption = None,
     worst_count: WorstCountOption = 6,
+    against: AgainstOption = None,
     draws: DrawsOption = 2000,
     seed: SeedOption = 0,
     quiet: QuietOption = False,
@@ -107,31 +112,25 @@ def evaluate(
     if data is None:
         _check_unused({"--checkpoint": checkpoint, "--resolution": resolution, "--without-nir": without_nir or None})
     _check_files(json_file, markdown_file, worst)
+    earlier = {} if against is None else _read(Path(against))
     how = Bootstrap(draws=draws, seed=seed)
     cases = _Cases(worst_count) if worst is not None else None
-    if data is not None:
-        levels = _levels(level)
-        settings: dict[str, Any] = {
-            "split": split,
-            "levels": levels,
-            "nir": not without_nir,
-            "resolution_m": resolution,
-        }
-        if resolution is not None and not 0 < resolution < float("inf"):
-            raise usage_error(f"--resolution {resolution:g}: expected a positive number of metres.")
-        settings |= _resolved(device, precision)
-        job = _on_patches(Path(data), _spec(model), checkpoint, settings, how=how, cases=cases, quiet=quiet)
-    else:
+    if data is None:
         job = _on_masks(str(mask), str(labels), kind, how=how, cases=cases)
+    else:
+        settings: dict[str, Any] = {"split": split, "levels": _levels(level), "nir": not without_nir}
+        settings |= {"resolution_m": _metres(resolution), **_resolved(device, precision)}
+        job = _on_patches(Path(data), _spec(model), checkpoint, settings, how=how, cases=cases, quiet=quiet)
     _write(job, json_file, markdown_file)
     if not quiet:
         _show(job)
+    if against is not None:
+        _show_difference(job, earlier, against)
     if cases is not None and worst is not None:
         cases.save(Path(worst))
-    if not quiet:
-        for written in (json_file, markdown_file, worst):
-            if written is not None:
-                stderr().print(f"{written} is written.", markup=False)
+    for written in (json_file, markdown_file, worst):
+        if written is not None and not quiet:
+            stderr().print(f"{written} is written.", markup=False)
 
 
 def _check_given(data: str | None, mask: str | None, labels: str | None) -> None:
@@ -169,6 +168,12 @@ def _levels(level: str) -> list[str]:
     if level not in (*known, "both"):
         raise usage_error(f"--level {level} is unknown. Expected known, unknown or both.")
     return known if level == "both" else [level]
+
+
+def _metres(resolution: float | None) -> float | None:
+    if resolution is not None and not 0 < resolution < float("inf"):
+        raise usage_error(f"--resolution {resolution:g}: expected a positive number of metres.")
+    return resolution
 
 
 def _resolved(device: str, precision: str) -> dict[str, str]:
@@ -281,6 +286,29 @@ def _show(job: Job) -> None:
     console = stdout()
     console.print(f"{job.title}\n", markup=False)
     console.print(source_table(job.results), markup=False)
+
+
+def _read(path: Path) -> dict[str, Evaluation]:
+    """Read an earlier evaluation."""
+    from xcloudmask.errors import ReadError
+    from xcloudmask.evaluate import evaluation_from_dict
+
+    try:
+        results = json.loads(path.read_text())["results"]
+        return {name: evaluation_from_dict(result) for name, result in results.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ReadError(f"{path} is no evaluation: {error}. Expected a file of xcloudmask evaluate --json.") from error
+
+
+def _show_difference(job: Job, earlier: Mapping[str, Evaluation], against: str) -> None:
+    from xcloudmask.evaluate import difference, difference_table
+
+    both = {name: difference(result, earlier[name]) for name, result in job.results.items() if name in earlier}
+    if not both:
+        raise usage_error(f"--against {against} has {', '.join(earlier)}, and this is {', '.join(job.results)}.")
+    console = stdout()
+    console.print(f"\n{job.title}, less {against} (percentage points)\n", markup=False)
+    console.print(difference_table(both), markup=False)
 
 
 def _write(job: Job, json_file: str | None, markdown_file: str | None) -> None:

@@ -6,15 +6,17 @@ bootstrap intervals over patches, `markdown` and `Evaluation.to_dict` write the 
 
 from xcloudmask.evaluate.bootstrap import Bootstrap, Estimate
 from xcloudmask.evaluate.counts import Confusion, Kind, confusion, pool, set_name, sets_from_labels
+from xcloudmask.evaluate.difference import Difference, difference, evaluation_from_dict
 from xcloudmask.evaluate.measures import Binary, Scores, measures, scores
 from xcloudmask.evaluate.summary import Counted, Evaluation, Group, compare, summarise
-from xcloudmask.evaluate.tables import markdown, source_table
+from xcloudmask.evaluate.tables import difference_table, markdown, source_table
 
 __all__ = [
     "Binary",
     "Bootstrap",
     "Confusion",
     "Counted",
+    "Difference",
     "Estimate",
     "Evaluation",
     "Group",
@@ -22,6 +24,9 @@ __all__ = [
     "Scores",
     "compare",
     "confusion",
+    "difference",
+    "difference_table",
+    "evaluation_from_dict",
     "markdown",
     "measures",
     "pool",

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from xcloudmask.errors import ArgumentError
 from xcloudmask.evaluate.measures import COUNTS, MEANS, MEASURES, measures
 
-__all__ = ["Bootstrap", "Estimate", "Resampled", "estimates", "mean_estimates", "resample"]
+__all__ = ["Bootstrap", "Estimate", "Resampled", "estimates", "mean_estimates", "resample", "subtract"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -129,6 +129,32 @@ def estimates(group: Resampled, *, how: Bootstrap) -> dict[str, Estimate]:
         name: _estimate(group.values[name], group.draws[name] if group.varies[name] else None, name=name, how=how)
         for name in MEASURES
     }
+
+
+def subtract(first: Resampled, second: Resampled) -> Resampled:
+    """Measures of one group less those of another, draw by draw.
+
+    Parameters
+    ----------
+    first, second
+        Of `resample`, of the same patches in the same order, with the same settings and stream: both then have the same
+        patches in each draw, and what makes a patch easy or hard for both cancels.
+
+    Returns
+    -------
+    Resampled
+
+    Examples
+    --------
+    >>> group = resample(np.ones((3, 16, 4), int), how=Bootstrap(draws=5))
+    >>> subtract(group, group).values["cloud_oa"]
+    0.0
+    """
+    return Resampled(
+        values={name: first.values[name] - second.values[name] for name in MEASURES},
+        draws={name: first.draws[name] - second.draws[name] for name in MEASURES},
+        varies={name: first.varies[name] and second.varies[name] for name in MEASURES},
+    )
 
 
 def mean_estimates(groups: Sequence[Resampled], *, how: Bootstrap) -> dict[str, Estimate]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal, get_args
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from xcloudmask.classes import NODATA, CloudClass
 from xcloudmask.errors import ArgumentError, InputError
 
-__all__ = ["ANY", "Confusion", "Kind", "confusion", "pool", "set_name", "sets_from_labels"]
+__all__ = ["ANY", "Confusion", "Kind", "confusion", "confusion_from_dict", "pool", "set_name", "sets_from_labels"]
 
 Kind = Literal[
     "label4",
@@ -72,6 +72,38 @@ class Confusion:
         {'clear': [1, 0, 0, 0], 'clear or cloud_shadow': [0, 0, 0, 1]}
         """
         return {set_name(code): row.tolist() for code, row in enumerate(self.counts) if row.any()}
+
+
+def confusion_from_dict(rows: Mapping[str, Sequence[int]]) -> Confusion:
+    """Make counts again of what `Confusion.to_dict` returned.
+
+    Parameters
+    ----------
+    rows
+        Four counts for each set of classes, by the name of the set.
+
+    Returns
+    -------
+    Confusion
+
+    Raises
+    ------
+    InputError
+        A name is no set of classes, or a row has other than four counts.
+
+    Examples
+    --------
+    >>> counted = confusion(np.array([0, 3]), np.array([1, 9]))
+    >>> bool((confusion_from_dict(counted.to_dict()).counts == counted.counts).all())
+    True
+    """
+    names = {set_name(code): code for code in range(ANY + 1)}
+    counts = np.zeros((ANY + 1, len(CloudClass)), np.int64)
+    for name, row in rows.items():
+        if name not in names or len(row) != len(CloudClass):
+            raise InputError(f"{name!r}: {row!r} is no row of a confusion. Expected a set of classes and 4 counts.")
+        counts[names[name]] = row
+    return Confusion(counts=counts)
 
 
 def set_name(code: int) -> str:

@@ -15,7 +15,10 @@ from xcloudmask.evaluate.bootstrap import Bootstrap, Estimate, Resampled, estima
 from xcloudmask.evaluate.counts import Confusion, Kind, confusion, pool, sets_from_labels
 from xcloudmask.evaluate.measures import COUNTS, Scores, scores
 
-__all__ = ["Counted", "Evaluation", "Group", "compare", "summarise"]
+__all__ = ["POOLED", "Counted", "Evaluation", "Group", "compare", "resampled", "summarise"]
+
+POOLED = "pooled"
+"""What all sources together are called."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,17 +153,18 @@ def summarise(images: Iterable[Counted], *, how: Bootstrap | None = None) -> Eva
     parts: dict[str, list[Counted]] = {}
     for image in every:
         parts.setdefault(image.source, []).append(image)
-    drawn = {source: _resample(images, how, source) for source, images in parts.items()}
+    drawn = {source: resampled(images, how=how, stream=source) for source, images in parts.items()}
     return Evaluation(
         images=every,
         sources={source: _group(parts[source], drawn[source], how) for source in parts},
-        pooled=_group(every, _resample(every, how, "pooled"), how),
+        pooled=_group(every, resampled(every, how=how, stream=POOLED), how),
         mean=mean_estimates(list(drawn.values()), how=how),
         bootstrap=how,
     )
 
 
-def _resample(images: Sequence[Counted], how: Bootstrap, stream: str) -> Resampled:
+def resampled(images: Sequence[Counted], *, how: Bootstrap, stream: str) -> Resampled:
+    """Draw images with replacement; see `xcloudmask.evaluate.bootstrap.resample`."""
     return resample(np.stack([image.confusion.counts for image in images]), how=how, stream=stream)
 
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from xcloudmask.classes import CloudClass
 from xcloudmask.evaluate.bootstrap import Estimate
 from xcloudmask.evaluate.counts import set_name
+from xcloudmask.evaluate.difference import Difference
 from xcloudmask.evaluate.measures import TARGETS
-from xcloudmask.evaluate.summary import Evaluation, Group
+from xcloudmask.evaluate.summary import POOLED, Evaluation, Group
 
-__all__ = ["class_table", "confusion_table", "markdown", "source_table"]
+__all__ = ["class_table", "confusion_table", "difference_table", "markdown", "source_table"]
 
 _COLUMNS: Mapping[str, str] = {
     "agreement": "OA of 4 classes",
@@ -112,6 +113,27 @@ def source_table(results: Mapping[str, Evaluation], *, intervals: bool = True) -
     return _table(rows)
 
 
+def difference_table(results: Mapping[str, Difference]) -> str:
+    """Lay differences out as one table, in percentage points.
+
+    Parameters
+    ----------
+    results
+        Differences by what was done, such as "known" and "unknown" level.
+
+    Returns
+    -------
+    str
+        A row for each source and level; an interval on one side of 0 speaks for a difference.
+    """
+    rows = [["source", "level", *_COLUMNS.values()]]
+    for name, result in results.items():
+        for source, measured in result.sources.items():
+            texts = (_text(measured.get(key), intervals=True, sign="+") for key in _COLUMNS)
+            rows.append([source, name, *texts])
+    return _table(rows)
+
+
 def _rows(result: Evaluation) -> Iterator[tuple[str, tuple[str, Mapping[str, Estimate]]]]:
     for source, group in _groups(result):
         yield source, (str(group.patches), group.estimates)
@@ -121,7 +143,7 @@ def _rows(result: Evaluation) -> Iterator[tuple[str, tuple[str, Mapping[str, Est
 
 def _groups(result: Evaluation) -> list[tuple[str, Group]]:
     several = len(result.sources) > 1
-    return [*result.sources.items(), *([("pooled", result.pooled)] if several else [])]
+    return [*result.sources.items(), *([(POOLED, result.pooled)] if several else [])]
 
 
 def class_table(group: Group, *, intervals: bool = True) -> str:
@@ -177,13 +199,13 @@ def confusion_table(group: Group) -> str:
     return _table(rows)
 
 
-def _text(estimate: Estimate | None, *, intervals: bool) -> str:
+def _text(estimate: Estimate | None, *, intervals: bool, sign: str = "") -> str:
     if estimate is None or math.isnan(estimate.value):
         return "-"
-    text = f"{100 * estimate.value:.1f}"
+    text = f"{100 * estimate.value:{sign}.1f}"
     if not intervals or estimate.low is None or estimate.high is None:
         return text
-    return f"{text} ({100 * estimate.low:.1f} to {100 * estimate.high:.1f})"
+    return f"{text} ({100 * estimate.low:{sign}.1f} to {100 * estimate.high:{sign}.1f})"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
