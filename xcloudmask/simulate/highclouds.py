@@ -175,7 +175,7 @@ def _anvil(y: _Field, x: _Field, lumps: _Field, rng: np.random.Generator) -> _Fi
 def _line(y: _Field, x: _Field, angle: float, resolution_m: float, rng: np.random.Generator) -> _Field:
     """One trail: a ridge along a slightly bent line, thicker in some places than in others, sometimes with an end."""
     half = 0.5 * max(len(y), len(x))
-    width_px = max(log_uniform(rng, 40.0, 1200.0) / resolution_m, 0.05)
+    width_px = max(log_uniform(rng, 40.0, 600.0) / resolution_m, 0.05)
     # Narrower than a pixel, it is seen as one pixel and thinner.
     seen_px = float(np.hypot(width_px, 0.7))
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
