@@ -72,7 +72,7 @@ def simulate_scene(
         Wanted fraction of clouds, thin ones included, for all dates or for each (repeated from the start where there
         are more dates). Met roughly: the nearest of a few draws is taken.
     nodata
-        Whether every second date lies on the edge of the swath, with nodata in one corner.
+        Whether every second date lies on the edge of the swath and has lost a block, so that there is nodata.
     striping
         Relative spread of the gains of the detectors, one per column.
     quantisation

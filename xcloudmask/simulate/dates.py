@@ -14,14 +14,17 @@ from xcloudmask.errors import ArgumentError
 from xcloudmask.simulate.atmosphere import draw_air, see_through_air
 from xcloudmask.simulate.biomes import BIOMES, Biome
 from xcloudmask.simulate.clouds import Sun
+from xcloudmask.simulate.instrument import Instrument, degrade
 from xcloudmask.simulate.layers import CLOUD_KINDS, CloudKind
-from xcloudmask.simulate.products import Coding, band_coding, coarsen, encode, sensor_noise
+from xcloudmask.simulate.products import Coding, band_coding, coarsen, encode
+from xcloudmask.simulate.spectra import is_thermal
 from xcloudmask.simulate.surface import Surface, draw_surface
 from xcloudmask.simulate.weather import OVERCAST, WEATHER, cloudy
 
 __all__ = ["SceneSettings", "draw_date", "draw_ground"]
 
 _SMALLEST_PX = 16
+_THERMAL_NOISE_K = 0.1
 _RESIDUAL = 0.006
 """What a correction of the atmosphere leaves over, as a reflectance in the blue."""
 
@@ -114,15 +117,14 @@ def draw_date(land: Surface, settings: SceneSettings, index: int) -> npt.NDArray
     rng = np.random.default_rng([settings.seed, 1, index])
     clear = _through_air(land.reflectance, settings, rng)
     image, truth, thickness = _cover(clear, settings, index)
-    image = sensor_noise(image, bands=settings.wavelengths_nm, rng=rng, striping=settings.striping)
+    image, received = _measure(image, settings, index, rng)
     count = len(settings.bands)
     scene = np.empty((count + 2, *truth.shape), np.float32)
-    wedge = _wedge(truth.shape[0], rng) if settings.nodata and index % 2 == 1 else np.zeros(truth.shape, bool)
     for number, (band, coding) in enumerate(zip(settings.bands, settings.codings, strict=True)):
         coarse = coarsen(image[number], factor=max(1, round(band.resolution_m / settings.resolution_m)))
-        scene[number] = np.where(wedge, coding.nodata, encode(coarse, coding))
-    scene[count] = np.where(wedge, NODATA, truth)
-    scene[count + 1] = np.where(wedge, np.nan, thickness)
+        scene[number] = np.where(received, encode(coarse, coding), coding.nodata)
+    scene[count] = np.where(received, truth, NODATA)
+    scene[count + 1] = np.where(received, thickness, np.nan)
     return scene
 
 
@@ -161,8 +163,23 @@ def _cover(
     return scene.image, scene.truth, scene.optical_thickness
 
 
-def _wedge(size_px: int, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """Corner beyond the edge of the swath, which runs about 12 degrees off north."""
-    y, x = np.meshgrid(np.arange(size_px), np.arange(size_px), indexing="ij")
-    edge = rng.uniform(0.78, 0.9) * size_px
-    return np.asarray(x - np.tan(np.radians(12.0)) * y > edge - 0.1 * size_px)
+def _measure(
+    image: npt.NDArray[np.float32], settings: SceneSettings, index: int, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Noise and stripes; every second date lies on the edge of the swath and has lost a block."""
+    missing = settings.nodata and index % 2 == 1
+    instrument = Instrument(
+        read_noise=0.0007,
+        shot_noise=0.004,
+        stripes=settings.striping,
+        swath_edge=float(rng.uniform(0.08, 0.25)) if missing else 0.0,
+        lost_blocks=1 if missing else 0,
+    )
+    thermal = np.array([is_thermal(band) for band in settings.wavelengths_nm])
+    measured = np.array(image, np.float32)
+    received = np.ones(image.shape[1:], bool)
+    seen, received = degrade(image[~thermal], received, instrument=instrument, rng=rng)
+    # `degrade` zeroes what was not received; whoever averages over coarser pixels wants the ground there.
+    measured[~thermal] = np.where(received, seen, image[~thermal])
+    measured[thermal] += np.float32(_THERMAL_NOISE_K) * rng.standard_normal(image[thermal].shape, np.float32)
+    return measured, received

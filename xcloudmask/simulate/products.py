@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from xcloudmask._sensor import Band, Sensor
 from xcloudmask.simulate.spectra import is_thermal
 
-__all__ = ["Coding", "band_coding", "coarsen", "encode", "sensor_noise"]
+__all__ = ["Coding", "band_coding", "coarsen", "encode"]
 
 DType = Literal["uint8", "uint16", "int16"]
 
@@ -153,53 +152,3 @@ def coarsen(image: npt.NDArray[np.float32], *, factor: int) -> npt.NDArray[np.fl
     blocks = padded.reshape(padded.shape[0] // factor, factor, padded.shape[1] // factor, factor).mean(axis=(1, 3))
     wide = np.repeat(np.repeat(blocks, factor, 0), factor, 1)
     return np.asarray(wide[:height, :width], np.float32)
-
-
-def sensor_noise(
-    image: npt.NDArray[np.float32],
-    *,
-    bands: Sequence[tuple[float, float, float]],
-    rng: np.random.Generator,
-    striping: float = 0.0,
-) -> npt.NDArray[np.float32]:
-    """Return an image with the noise of its detectors, and with stripes where detectors differ.
-
-    Parameters
-    ----------
-    image
-        (band, y, x) reflectance, kelvin in thermal bands.
-    bands
-        Shortest, central and longest wavelength of each band, in nm.
-    rng
-        Source of randomness.
-    striping
-        Relative spread of the gains of the detectors, one per column: 0.01 is plain to see.
-
-    Returns
-    -------
-    numpy.ndarray
-        (band, y, x) float32.
-
-    Notes
-    -----
-    The signal to noise ratio grows with the signal: about 60 over dark water, 150 over bright ground (the orders of the
-    Sentinel-2 MSI and Landsat 8 OLI requirements; Drusch et al., 2012, Remote Sensing of Environment 120). Thermal
-    bands: 0.1 K.
-
-    Examples
-    --------
-    >>> clear = np.full((1, 8, 8), 0.2, np.float32)
-    >>> noisy = sensor_noise(clear, bands=[(640.0, 655.0, 670.0)], rng=np.random.default_rng(0))
-    >>> bool(0 < noisy.std() < 0.005)
-    True
-    """
-    noisy = np.empty_like(image)
-    for index, band in enumerate(bands):
-        white = rng.standard_normal(image.shape[1:], np.float32)
-        gain = 1.0 + np.float32(striping) * rng.standard_normal(image.shape[2], np.float32)
-        if is_thermal(band):
-            noisy[index] = image[index] + np.float32(0.1) * white + 20.0 * (gain - 1.0)
-        else:
-            spread = np.float32(0.0006) + np.float32(0.005) * image[index]
-            noisy[index] = gain * image[index] + spread * white
-    return noisy
