@@ -15,12 +15,12 @@ __all__ = [
     "frame",
     "mix_statistics",
     "normalize_window",
+    "path_light",
     "radiometry",
     "relief",
     "resize",
     "snow",
     "water",
-    "wedge",
 ]
 
 _FloatImage = npt.NDArray[np.float32]
@@ -111,27 +111,12 @@ def path_light(image: _FloatImage, wavelengths_nm: tuple[float, ...], rng: np.ra
 
 
 def radiometry(image: _FloatImage, rng: np.random.Generator) -> _FloatImage:
-    """Change gains, offsets and gamma; add noise; saturate; quantise to 8 bit."""
+    """Change gains, offsets and gamma: what calibration and processing do."""
     gains = np.exp(rng.normal(0.0, 0.12) + rng.normal(0.0, 0.06, len(image))).astype(np.float32)[:, None, None]
     image = image * gains + rng.normal(0.0, 0.008, len(image)).astype(np.float32)[:, None, None]
     if rng.random() < 0.3:
         image = np.maximum(image, 0.0) ** np.float32(np.exp(rng.normal(0.0, 0.18)))
-    if rng.random() < 0.35:
-        spread = np.float32(10 ** rng.uniform(-3.3, -2.0))
-        image = image + spread * rng.standard_normal(image.shape, np.float32)
-    if rng.random() < 0.15:
-        image = np.minimum(image, np.float32(rng.uniform(0.3, 0.8)))
-    if rng.random() < 0.12:
-        top = np.float32(rng.uniform(0.35, 1.2))
-        image = np.round(np.clip(image / top, 0.0, 1.0) * 255.0) / 255.0 * top
     return np.asarray(image, np.float32)
-
-
-def wedge(shape: tuple[int, int], rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """Validity of a window that the edge of a swath cuts."""
-    angle = rng.uniform(0.0, 2.0 * np.pi)
-    y, x = np.mgrid[-1.0 : 1.0 : shape[0] * 1j, -1.0 : 1.0 : shape[1] * 1j]
-    return np.asarray(np.cos(angle) * x + np.sin(angle) * y < rng.uniform(-0.4, 1.1))
 
 
 def frame(shape: tuple[int, int], rng: np.random.Generator) -> npt.NDArray[np.bool_]:

@@ -14,6 +14,7 @@ from xcloudmask.errors import ArgumentError
 from xcloudmask.normalize import BandStatistics
 from xcloudmask.sensors import get_sensor
 from xcloudmask.simulate.clouds import Sun, add_clouds
+from xcloudmask.simulate.instrument import degrade, draw_instrument
 from xcloudmask.simulate.surface import draw_surface
 from xcloudmask.training import augment
 from xcloudmask.training.config import Mixture
@@ -31,6 +32,8 @@ _BAND_SETS = tuple(
     for sensor in ("sentinel-2-l1c", "landsat-oli-c2-l1", "landsat-tm-c2-l1", "planetscope-4b", "planetscope-8b")
 )
 """Red, green and near infrared of several sensors: (shortest, centre, longest) in nm."""
+_FRAMED = 0.15
+"""Share of samples at the border of a cube."""
 _TOP_OF_ATMOSPHERE = 0.5
 """Share of simulated surfaces seen through the air."""
 _GUESS_DROPPED = 0.5
@@ -200,12 +203,11 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
     def _finish(
         self, window: _Window, other: tuple[BandStatistics, float] | None, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        image = augment.radiometry(window.image, rng)
-        valid = window.valid.astype(bool)
-        shape = (image.shape[1], image.shape[2])
-        for chance, cut in ((0.08, augment.wedge), (0.15, augment.frame)):
-            if rng.random() < chance:
-                valid &= cut(shape, rng)
+        image, valid = degrade(
+            augment.radiometry(window.image, rng), window.valid.astype(bool), instrument=draw_instrument(rng), rng=rng
+        )
+        if rng.random() < _FRAMED:
+            valid &= augment.frame((image.shape[1], image.shape[2]), rng)
         known = window.level_known and rng.random() >= self.mixture.level_dropped
         nir = rng.random() < window.nir_kept * (1.0 - self.mixture.nir_dropped)
         scored, level = self.normalizer(image, None if valid.all() else valid, other=other, level_known=known, nir=nir)
