@@ -213,7 +213,7 @@ def _glint(image: Field, reflective: npt.NDArray[np.intp], canvas: Canvas, dry: 
         return
     level = canvas.rng.uniform(0.02, 0.2) if canvas.chance(0.25) else canvas.rng.uniform(0.0, 0.012)
     waves = canvas.noise(canvas.rng.uniform(60.0, 2000.0), slope=1.5 + 1.5 * float(canvas.rng.random()))
-    mirrored = wet * np.float32(level) * np.exp(np.float32(canvas.rng.uniform(0.05, 0.5)) * waves)
+    mirrored = wet * np.float32(level) * np.exp(np.float32(canvas.rng.uniform(0.05, 0.3)) * waves)
     for index in reflective:
         image[index] += mirrored
 
