@@ -11,16 +11,15 @@ from torch import nn
 
 from xcloudmask.classes import NODATA, CloudClass
 from xcloudmask.evaluate import Confusion, confusion, pool, scores
-from xcloudmask.models.unet import STRIDE_PX
 from xcloudmask.training.augment import normalize_window
 from xcloudmask.training.data import Patch
 from xcloudmask.training.normalizers import Normalizer
 
 __all__ = ["count_patches", "measure", "predict_window"]
 
-_PAD_PX = 72
-_HELD_BY_STRIDE = 2 * STRIDE_PX
-"""Sides are padded to multiples of this: the largest stride of the architectures."""
+_MULTIPLE_PX = 16
+"""Sides are filled up to multiples of this, which every stride divides; there is no halo, as in the engine, where one
+tile spans the image."""
 
 
 def predict_window(
@@ -56,13 +55,12 @@ def predict_window(
     known = level_known and patch.level_known
     scored, level = normalizer(image, valid, level_known=known, nir=nir and patch.nir)
     height, width = patch.valid.shape
-    pads = [(_PAD_PX, _PAD_PX + -(size + 2 * _PAD_PX) % _HELD_BY_STRIDE) for size in (height, width)]
     device = next(net.parameters()).device
-    padded = torch.from_numpy(np.pad(scored, [(0, 0), *pads]))[None].to(device)
+    filled = torch.from_numpy(np.pad(scored, [(0, 0), (0, -height % _MULTIPLE_PX), (0, -width % _MULTIPLE_PX)]))
     with torch.inference_mode():
-        logits = net(padded.contiguous(memory_format=torch.channels_last), torch.from_numpy(level)[None].to(device))
-    inside = logits[0, :, _PAD_PX : _PAD_PX + height, _PAD_PX : _PAD_PX + width]
-    return np.where(patch.valid, inside.argmax(0).cpu().numpy(), NODATA).astype(np.uint8)
+        batch = filled[None].to(device).contiguous(memory_format=torch.channels_last)
+        logits = net(batch, torch.from_numpy(level)[None].to(device))[0, :, :height, :width]
+    return np.where(patch.valid, logits.argmax(0).cpu().numpy(), NODATA).astype(np.uint8)
 
 
 def count_patches(
