@@ -1,6 +1,6 @@
 """Register a model of your own: the package's U-Net with other weights.
 
-The weights are random here, so the mask means nothing. Train them first: python -m xcloudmask.training.fit --help
+The weights are random here, so the mask means nothing. Train them first: xcloudmask train --help
 """
 
 from __future__ import annotations

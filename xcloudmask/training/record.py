@@ -112,25 +112,30 @@ def _read(path: Path) -> Record:
 
 
 def _check_same(before: Record, now: Record, out: Path) -> None:
-    for what in ("settings", "start", "data"):
-        changes = list(
-            _differences(getattr(before, what), getattr(now, what), prefix="" if what == "settings" else what)
+    changes = _differences(before.settings, now.settings)
+    if before.start != now.start:
+        changes.append(f"start weights {_start_text(before)}, and this one begins with {_start_text(now)}")
+    changes += [
+        f"{value} as the {name} of its data, and this one has {now.data.get(name)}"
+        for name, value in before.data.items()
+        if now.data.get(name) != value
+    ]
+    if changes:
+        raise ArgumentError(
+            f"{out} holds a run with {changes[0]}. Two runs are not mixed: give another folder as --out, or go on with "
+            f"the settings in {out / CONFIG_FILE}."
         )
-        if changes:
-            raise ArgumentError(
-                f"{out} holds a run with {changes[0]}. Two runs are not mixed: give another folder as --out, or "
-                f"go on with the settings in {out / CONFIG_FILE}."
-            )
 
 
-def _differences(before: Any, now: Any, *, prefix: str) -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        found = []
-        # Settings that this version has and that of the run had not are at their defaults: they change nothing.
-        for key in before:
-            name = f"{prefix}.{key}" if prefix else str(key)
-            found += _differences(before[key], now.get(key), prefix=name)
-        return found
+def _start_text(record: Record) -> str:
+    return f"{record.start['name']} ({record.start['sha256'][:12]})" if record.start else "random ones"
+
+
+def _differences(before: Any, now: Any, *, prefix: str = "") -> list[str]:
+    """Name the settings that differ; those that the run's version of the code had not are at their defaults."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        names = {key: f"{prefix}.{key}" if prefix else str(key) for key in before}
+        return [text for key, name in names.items() for text in _differences(before[key], now.get(key), prefix=name)]
     return [] if before == now else [f"{prefix} = {before!r}, and this one has {now!r}"]
 
 
