@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,7 @@ def load_pools(folder: Path | None, config: TrainConfig) -> Pools:
     return Pools(labelled=labelled, thumbnails=thumbnails, backgrounds=backgrounds, holdout=held)
 
 
+@cache
 def _nir_guess(folder: Path) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
     clear = load_rgbn(folder, split="background")
     guess, _ = fit_nir_guess([*load_rgbn(folder, split="train"), *clear, *clouded_copies(clear)])
