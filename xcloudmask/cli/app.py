@@ -10,6 +10,7 @@ from xcloudmask.cli.demo import demo
 from xcloudmask.cli.evaluate import evaluate
 from xcloudmask.cli.info import doctor, models_app
 from xcloudmask.cli.predict import plan, predict
+from xcloudmask.cli.select import select
 from xcloudmask.cli.train import train
 
 __all__ = ["app"]
@@ -45,6 +46,7 @@ app.command()(predict)
 app.command()(plan)
 app.command()(demo)
 app.command()(evaluate)
+app.command()(select)
 app.command()(train)
 app.add_typer(models_app, name="models")
 app.command()(doctor)
