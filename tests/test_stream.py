@@ -1,5 +1,7 @@
 """The stream of samples: repeatable, and what the network takes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -96,3 +98,12 @@ def test_whole_data_normalisers_ignore_the_window():
         np.full((3, 8, 8), 9.0, np.float32), None, level_known=True, nir=False
     )
     np.testing.assert_array_equal(clipped[:, 0, 0], [1.0, 1.0, 0.0])
+
+
+def test_values_of_an_unknown_scale_meet_no_other_clouds():
+    labels = np.full((96, 96), CLEAR, np.uint8)
+    labels[30:60, 30:60] = CLOUD
+    unknown = [replace(patch(seed, allowed=allowed), level_known=False) for seed, allowed in ((1, labels), (2, None))]
+    stream = small_stream(labelled=unknown, thumbnails=[], backgrounds=[patch(3)])
+    assert [one.name for one in stream.backgrounds] == ["p3"]
+    assert stream.donors == []

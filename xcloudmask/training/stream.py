@@ -90,7 +90,8 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
         # Real shadows are few: those patches are drawn three times as often.
         self.labelled = [*labelled, *(2 * [patch for patch in labelled if (patch.allowed == SHADOW).any()])]
         self.thumbnails = list(thumbnails)
-        every = [*labelled, *thumbnails]
+        # Simulated clouds, and those of another image, need values that are reflectance.
+        every = [patch for patch in (*labelled, *thumbnails) if patch.level_known]
         self.backgrounds = [*backgrounds, *(patch for patch in every if patch.is_clear and patch.nir)]
         self.donors = [patch for patch in every if patch.nir and 0.02 < _cloud_share(patch) < 0.75]
         self.normalizer: Normalizer = make_normalizer(mixture.normalize, [*labelled, *backgrounds])
