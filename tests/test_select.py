@@ -6,7 +6,7 @@ import xarray as xr
 
 from xcloudmask.errors import ArgumentError, InputError, ReadError
 from xcloudmask.training.selection import choose, cut_cube, patch_chips, rank_chips
-from xcloudmask.training.selection.measures import describe, standardised, uncertainty_of
+from xcloudmask.training.selection.measures import describe, levelled, standardised, uncertainty_of
 
 BANDS = ("red", "green", "nir")
 
@@ -53,6 +53,16 @@ def test_features_do_not_see_invalid_pixels():
     other = np.where(valid, image, np.nan)
     np.testing.assert_array_equal(describe(image, valid, probabilities), describe(other, valid, probabilities))
     assert not describe(image, np.zeros((16, 16), bool), probabilities).any()
+
+
+def test_the_unit_of_the_pixels_makes_no_distance():
+    rng = np.random.default_rng(0)
+    images, valid = rng.uniform(0.1, 0.9, (4, 3, 16, 16)), np.ones((16, 16), bool)
+    answer = np.full((4, 16, 16), 0.25)
+    both = np.stack([describe(image * unit, valid, answer) for unit in (1.0, 1e4) for image in images])
+    features = levelled(both, np.ones(8, bool), ["", "", "", "", *4 * ["dn.tif"]], bands=3)
+    np.testing.assert_allclose(features[:4], features[4:], atol=1e-9)
+    assert np.ptp(features[:4], axis=0)[:2].min() > 0  # brighter is still brighter within a file
 
 
 def test_one_odd_chip_does_not_stretch_the_features():

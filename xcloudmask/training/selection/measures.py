@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Uncertainty", "describe", "standardised", "uncertainty_of"]
+__all__ = ["Uncertainty", "describe", "levelled", "standardised", "uncertainty_of"]
 
 Uncertainty = Literal["entropy", "margin", "disagreement"]
 """What counts as unsure."""
@@ -118,6 +118,38 @@ def _roughness(band: _Floats, valid: npt.NDArray[np.bool_], step: int) -> float:
     if not both.any():
         return 0.0
     return float(np.abs(band[:, step:][both].astype(np.float64) - band[:, :-step][both]).mean())
+
+
+def levelled(
+    features: npt.NDArray[np.float64], there: npt.NDArray[np.bool_], scales: Sequence[str], *, bands: int
+) -> npt.NDArray[np.float64]:
+    """Take the unit of the pixels out of the features: reflectance, DN and 8 bit have logs that lie far apart.
+
+    Parameters
+    ----------
+    features
+        (chip, feature), from `describe`.
+    there
+        (chip,) bool: the chips that count.
+    scales
+        For each chip what its unit is; chips of equal text share one.
+    bands
+        Bands of the images.
+
+    Returns
+    -------
+    numpy.ndarray
+        Logs of mean and spread less their mean over the chips of the same unit.
+    """
+    result = features.copy()
+    logs = [band * (2 + len(_TEXTURES_PX)) + offset for band in range(bands) for offset in (0, 1)]
+    columns = np.array(logs, np.intp)
+    units = np.array(scales)
+    for unit in set(scales):
+        own = np.flatnonzero(there & (units == unit))
+        if len(own):
+            result[np.ix_(own, columns)] -= result[np.ix_(own, columns)].mean(axis=0)
+    return result
 
 
 def standardised(features: npt.NDArray[np.float64], there: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

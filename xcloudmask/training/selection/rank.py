@@ -21,7 +21,7 @@ from xcloudmask.prepare import Prepared, prepare_cube
 from xcloudmask.settings import EngineSettings
 from xcloudmask.training.selection.chips import Chip
 from xcloudmask.training.selection.choose import choose
-from xcloudmask.training.selection.measures import Uncertainty, describe, standardised, uncertainty_of
+from xcloudmask.training.selection.measures import Uncertainty, describe, levelled, standardised, uncertainty_of
 
 __all__ = ["DIVERSITY", "RankedChip", "rank_chips"]
 
@@ -58,6 +58,7 @@ class _Seen:
     uncertainty: float
     features: _Floats
     valid_share: float
+    scale_known: bool
 
 
 def rank_chips(
@@ -135,7 +136,10 @@ def rank_chips(
     every = [*chips, *labelled]
     seen = list(_look(every, spec, options, uncertainty, on_chip))
     there = np.array([one.valid_share > 0 and one.valid_share >= min_valid_share for one in seen])
-    features = standardised(np.stack([one.features for one in seen]), there)
+    # Where the scale is unknown, brightness can be compared within a file, not between files.
+    units = ["" if one.scale_known else chip.name for chip, one in zip(every, seen, strict=True)]
+    described = levelled(np.stack([one.features for one in seen]), there, units, bands=len(spec.bands))
+    features = standardised(described, there)
     values = np.where(there, [one.uncertainty for one in seen], np.nan)
     known = there[len(chips) :]
     chosen = choose(
@@ -210,6 +214,7 @@ def _seen(
         uncertainty=uncertainty_of(probabilities, how=uncertainty),
         features=describe(_reflectance(block[0], settings), valid, mean),
         valid_share=float(valid.mean()),
+        scale_known=settings.scale is not None,
     )
 
 
