@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CloudLayer"]
+__all__ = ["CanvasSize", "CloudLayer", "Field"]
+
+Field = npt.NDArray[np.float32]
+CanvasSize = Callable[[float, float], tuple[int, int]]
+"""Gives the size (y, x) in px on which to draw a layer, for the heights in metres of its base and top."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -149,7 +149,7 @@ def _salt_flat(canvas: Canvas) -> None:
         canvas.share(rough, canvas.rng.uniform(0.0, 0.5), width=2.0), canvas.pick("brine mud", "white sand", "salt")
     )
     # Polygons of the crust.
-    cracks = soft(0.03 - np.abs(canvas.noise(250.0, slope=3.0)), 0.06)
+    cracks = soft(np.float32(0.03) - np.abs(canvas.noise(250.0, slope=3.0)), 0.06)
     canvas.lay(np.float32(canvas.rng.uniform(0.0, 0.4)) * cracks, canvas.colour("brine mud"))
     edge = smooth + np.float32(0.15) * rough
     canvas.lay(
@@ -178,7 +178,7 @@ def _snow(canvas: Canvas) -> None:
         canvas.paint(number, canvas.colours(("stubble", "loam", "dry grass", "fine snow"), 509), cover=bare[number])
     elif kind < 0.5:  # an ice cap
         canvas.lay(canvas.share(smooth, canvas.rng.uniform(0.1, 0.6), width=0.6), canvas.colour("glacier ice"))
-        crevasses = soft(0.05 - np.abs(canvas.again(drift)), 0.08)
+        crevasses = soft(np.float32(0.05) - np.abs(canvas.again(drift)), 0.08)
         canvas.lay(np.float32(0.4) * crevasses, canvas.colour("glacier ice", gain=0.7))
     if kind > 0.2:
         # Crowns stand out of the snow; the ground between them is bright.
@@ -266,7 +266,7 @@ def _ocean(canvas: Canvas) -> None:
     canvas.lay(canvas.share(smooth, canvas.rng.uniform(0.0, 0.8), width=2.5), canvas.pick(*WATERS))
     if canvas.chance(0.3):  # plankton or silt in eddies
         canvas.lay(
-            np.float32(0.6) * soft(0.2 - np.abs(streaks), 0.4),
+            np.float32(0.6) * soft(np.float32(0.2) - np.abs(streaks), 0.4),
             canvas.pick("green water", "turbid water", "shallow water"),
         )
     if canvas.chance(0.3):

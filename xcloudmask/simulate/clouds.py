@@ -16,8 +16,9 @@ import numpy.typing as npt
 from xcloudmask.classes import CloudClass
 from xcloudmask.errors import ArgumentError
 from xcloudmask.simulate.layers import CLOUD_KINDS, CloudKind, CloudLayer, draw_layer
-from xcloudmask.simulate.optics import THERMAL_NM, cover, layer_reflectance
+from xcloudmask.simulate.optics import cover, layer_reflectance
 from xcloudmask.simulate.shadows import Canvas, Sun, View, self_shading, shade_ground
+from xcloudmask.simulate.spectra import THERMAL_NM
 
 __all__ = [
     "SHADOW_TRANSMISSION",
@@ -154,7 +155,7 @@ def add_clouds(
     return CloudScene(
         image=shaded,
         truth=cloud_truth(albedo, sunlight),
-        optical_thickness=np.sum([layer.optical_thickness for layer in layers], axis=0, dtype=np.float32),
+        optical_thickness=sum((layer.optical_thickness for layer in layers), np.zeros(window, np.float32)),
         albedo=albedo,
         sun_transmission=sunlight,
         darkening=darkening,

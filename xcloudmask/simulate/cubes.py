@@ -9,20 +9,17 @@ import numpy as np
 import xarray as xr
 
 from xcloudmask._sensor import Band, Sensor
-from xcloudmask.classes import STYLES, mask_attrs
 from xcloudmask.errors import ArgumentError, BandNotFoundError
 from xcloudmask.sensors import get_sensor
 from xcloudmask.simulate.biomes import Biome
+from xcloudmask.simulate.clouds import View
 from xcloudmask.simulate.dates import SceneSettings, draw_date, draw_ground
 from xcloudmask.simulate.layers import CloudKind
+from xcloudmask.simulate.products import Coding
+from xcloudmask.simulate.series import Layer, Series, as_covers, lazy_series, truth_layer
 
-__all__ = ["cube_coords", "simulate_scene", "simulate_scene_truth", "stack_layers"]
+__all__ = ["simulate_scene", "simulate_scene_truth"]
 
-_CRS = "EPSG:32631"
-_ORIGIN_M = (600_000.0, 5_400_000.0)
-"""Upper left corner (x, y) in UTM zone 31 north: 48.7 degrees north."""
-_FIRST_DATE = np.datetime64("2024-05-14T10:50:31", "ns")
-_REVISIT_DAYS = 10
 _COVERS = (0.35, 0.25, 0.55)
 
 
@@ -38,6 +35,7 @@ def simulate_scene(
     biome: Biome | None = None,
     clouds: Sequence[CloudKind] | None = None,
     cloud_cover: float | Sequence[float] = _COVERS,
+    view: View | Sequence[View] | None = None,
     nodata: bool = True,
     striping: float = 0.0,
     quantisation: Literal[8] | None = None,
@@ -71,6 +69,9 @@ def simulate_scene(
     cloud_cover
         Wanted fraction of clouds, thin ones included, for all dates or for each (repeated from the start where there
         are more dates). Met roughly: the nearest of a few draws is taken.
+    view
+        Where the satellite stands, on all dates or on each (repeated from the start): clouds are seen away from it, by
+        their height. None is overhead.
     nodata
         Whether every second date lies on the edge of the swath and has lost a block, so that there is nodata.
     striping
@@ -102,30 +103,26 @@ def simulate_scene(
     >>> cube["nir08"].dims, cube["nir08"].dtype, cube["nir08"].attrs["scale_factor"]
     (('time', 'y', 'x'), dtype('uint16'), 2.75e-05)
     """
-    settings, names = _settings(
+    series, codings = _series(
         sensor,
+        bands,
+        times=times,
+        chunks=chunks,
         size_px=size_px,
-        bands=bands,
         seed=seed,
         resolution_m=resolution_m,
         biome=biome,
         clouds=clouds,
         cloud_cover=cloud_cover,
+        view=view,
         nodata=nodata,
         striping=striping,
         quantisation=quantisation,
     )
-    _check_counts(times=times, chunks=chunks)
-    scenes = _scenes(settings, times)
-    coords = cube_coords(size_px=size_px, resolution_m=settings.resolution_m, times=times)
-    variables = {
-        name: xr.Variable(("time", "y", "x"), stack_layers(scenes, index, chunks).astype(coding.dtype), coding.attrs)
-        for index, (name, coding) in enumerate(zip(names, settings.codings, strict=True))
+    layers = {
+        name: Layer(index=i, dtype=coding.dtype, attrs=coding.attrs) for i, (name, coding) in enumerate(codings.items())
     }
-    cube = xr.Dataset(variables, coords=coords)
-    for name in names:
-        cube[name].encoding["grid_mapping"] = "spatial_ref"
-    return cube
+    return series.dataset(layers)
 
 
 def simulate_scene_truth(
@@ -140,6 +137,7 @@ def simulate_scene_truth(
     biome: Biome | None = None,
     clouds: Sequence[CloudKind] | None = None,
     cloud_cover: float | Sequence[float] = _COVERS,
+    view: View | Sequence[View] | None = None,
     nodata: bool = True,
     striping: float = 0.0,
     quantisation: Literal[8] | None = None,
@@ -150,7 +148,7 @@ def simulate_scene_truth(
     ----------
     sensor, size_px, times, bands, seed, chunks, resolution_m, biome
         As in `simulate_scene`.
-    clouds, cloud_cover, nodata, striping, quantisation
+    clouds, cloud_cover, view, nodata, striping, quantisation
         As in `simulate_scene`.
 
     Returns
@@ -170,70 +168,72 @@ def simulate_scene_truth(
     >>> truth["truth"].dtype, truth["optical_thickness"].dtype
     (dtype('uint8'), dtype('float32'))
     """
-    settings, _ = _settings(
+    series, codings = _series(
         sensor,
+        bands,
+        times=times,
+        chunks=chunks,
         size_px=size_px,
-        bands=bands,
         seed=seed,
         resolution_m=resolution_m,
         biome=biome,
         clouds=clouds,
         cloud_cover=cloud_cover,
+        view=view,
         nodata=nodata,
         striping=striping,
         quantisation=quantisation,
     )
-    _check_counts(times=times, chunks=chunks)
-    scenes = _scenes(settings, times)
-    coords = cube_coords(size_px=size_px, resolution_m=settings.resolution_m, times=times)
-    count, dims = len(settings.bands), ("time", "y", "x")
-    codes = stack_layers(scenes, count, chunks).astype(np.uint8)
-    thickness = stack_layers(scenes, count + 1, chunks)
     attrs = {"units": "1", "long_name": "cloud optical thickness at 550 nm"}
-    truth = xr.Dataset(
-        {"truth": (dims, codes, mask_attrs(STYLES["4-class"])), "optical_thickness": (dims, thickness, attrs)},
-        coords=coords,
-    )
-    for name in ("truth", "optical_thickness"):
-        truth[name].encoding["grid_mapping"] = "spatial_ref"
-    return truth
+    thickness = Layer(index=len(codings) + 1, dtype="float32", attrs=attrs)
+    return series.dataset({"truth": truth_layer(len(codings)), "optical_thickness": thickness})
 
 
-def _settings(
+def _series(
     sensor: str | Sensor,
-    *,
-    size_px: int,
     bands: Sequence[str] | None,
-    seed: int,
+    *,
+    times: int,
+    chunks: int,
     resolution_m: float | None,
-    biome: Biome | None,
     clouds: Sequence[CloudKind] | None,
     cloud_cover: float | Sequence[float],
-    nodata: bool,
-    striping: float,
-    quantisation: Literal[8] | None,
-) -> tuple[SceneSettings, tuple[str, ...]]:
-    """The settings, and the names of the variables."""
+    view: View | Sequence[View] | None,
+    **others: Any,
+) -> tuple[Series, dict[str, Coding]]:
+    """Scenes of (band + truth + thickness, y, x) float32, and how the variable of each name is stored."""
+    _check_lists(bands=bands, clouds=clouds)
     known = get_sensor(sensor)
     chosen = known.bands if bands is None else tuple(_find(known, name) for name in bands)
-    if not chosen:
-        raise ArgumentError("bands is empty. Expected names of bands, or None for all.")
-    names = tuple(band.name for band in chosen) if bands is None else tuple(bands)
+    names = [band.name for band in chosen] if bands is None else list(bands)
+    if not names or len(set(names)) < len(names):
+        raise ArgumentError(f"bands={names}: expected one name or more, each once, or None for all bands.")
     finest = min(band.resolution_m for band in chosen)
     settings = SceneSettings(
         sensor=known,
         bands=chosen,
-        size_px=size_px,
-        seed=seed,
         resolution_m=float(finest if resolution_m is None else resolution_m),
-        biome=biome,
         clouds=None if clouds is None else tuple(clouds),
-        cloud_cover=_as_tuple(cloud_cover),
-        nodata=nodata,
-        striping=striping,
-        quantisation=quantisation,
+        cloud_cover=as_covers(cloud_cover),
+        views=None if view is None else (view,) if isinstance(view, View) else tuple(view),
+        **others,
     )
-    return settings, names
+    series = lazy_series(
+        settings,
+        ground=draw_ground,
+        date=draw_date,
+        layers=len(chosen) + 2,
+        dtype=np.float32,
+        times=times,
+        chunks=chunks,
+    )
+    return series, dict(zip(names, settings.codings, strict=True))
+
+
+def _check_lists(**given: Sequence[str] | None) -> None:
+    for name, values in given.items():
+        if isinstance(values, str):
+            raise ArgumentError(f"{name}={values!r} is one string. Type {name}=[{values!r}].")
 
 
 def _find(sensor: Sensor, name: str) -> Band:
@@ -242,74 +242,3 @@ def _find(sensor: Sensor, name: str) -> Band:
         known = ", ".join(band.name for band in sensor.bands)
         raise BandNotFoundError(f"{sensor.title} has no band {name!r}. Expected some of: {known}.")
     return band
-
-
-def _check_counts(*, times: int, chunks: int) -> None:
-    if times < 1 or chunks < 1:
-        raise ArgumentError(f"times={times}, chunks={chunks}: expected at least 1 each.")
-
-
-def _as_tuple(cloud_cover: float | Sequence[float]) -> tuple[float, ...]:
-    covers = cloud_cover if isinstance(cloud_cover, Sequence) else (cloud_cover,)
-    return tuple(float(cover) for cover in covers)
-
-
-def _scenes(settings: SceneSettings, times: int) -> list[Any]:
-    """One (band + truth + thickness, y, x) float32 dask array per date. Pure tasks: equal settings share them."""
-    import dask.array as da
-    from dask.delayed import delayed
-
-    land = delayed(draw_ground, pure=True)(settings)
-    shape = (len(settings.bands) + 2, settings.size_px, settings.size_px)
-    tasks = [delayed(draw_date, pure=True)(land, settings, index) for index in range(times)]
-    return [da.from_delayed(task, shape, np.float32) for task in tasks]
-
-
-def stack_layers(scenes: Sequence[Any], index: int, chunks: int) -> Any:
-    """Return one layer of each scene as a dask array.
-
-    Parameters
-    ----------
-    scenes
-        (layer, y, x) dask arrays.
-    index
-        The layer.
-    chunks
-        Chunk size in y and x.
-
-    Returns
-    -------
-    dask.array.Array
-        (time, y, x).
-    """
-    import dask.array as da
-
-    return da.stack([scene[index] for scene in scenes]).rechunk((1, chunks, chunks))
-
-
-def cube_coords(*, size_px: int, resolution_m: float, times: int) -> dict[str, Any]:
-    """Return the coordinates of a simulated cube: x, y and `spatial_ref` in UTM, time.
-
-    Parameters
-    ----------
-    size_px
-        Rows and columns.
-    resolution_m
-        Size of a pixel.
-    times
-        Number of dates.
-
-    Returns
-    -------
-    dict
-        Name -> coordinate.
-    """
-    # odc.geo.xr loads rasterio, so it is imported here.
-    from affine import Affine
-    from odc.geo.geobox import GeoBox
-    from odc.geo.xr import xr_coords
-
-    left, top = _ORIGIN_M
-    box = GeoBox((size_px, size_px), Affine(resolution_m, 0.0, left, 0.0, -resolution_m, top), _CRS)
-    days = np.arange(times) * np.timedelta64(_REVISIT_DAYS, "D").astype("timedelta64[ns]")
-    return {str(name): coord for name, coord in xr_coords(box).items()} | {"time": _FIRST_DATE + days}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,53 +13,51 @@ from xcloudmask.classes import NODATA
 from xcloudmask.errors import ArgumentError
 from xcloudmask.simulate.atmosphere import draw_air, see_through_air
 from xcloudmask.simulate.biomes import BIOMES, Biome
-from xcloudmask.simulate.clouds import Sun
+from xcloudmask.simulate.clouds import Sun, View
 from xcloudmask.simulate.instrument import Instrument, degrade
 from xcloudmask.simulate.layers import CLOUD_KINDS, CloudKind
+from xcloudmask.simulate.optics import is_cirrus_band
 from xcloudmask.simulate.products import Coding, band_coding, coarsen, encode
 from xcloudmask.simulate.spectra import is_thermal
 from xcloudmask.simulate.surface import Surface, draw_surface
-from xcloudmask.simulate.weather import OVERCAST, WEATHER, cloudy
+from xcloudmask.simulate.weather import SeriesSettings, cloudy
 
 __all__ = ["SceneSettings", "draw_date", "draw_ground"]
 
-_SMALLEST_PX = 16
 _THERMAL_NOISE_K = 0.1
 _RESIDUAL = 0.006
 """What a correction of the atmosphere leaves over, as a reflectance in the blue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SceneSettings:
+class SceneSettings(SeriesSettings):
     """All that a cube depends on, besides its dates."""
 
     sensor: Sensor
+    """Whose bands they are."""
     bands: tuple[Band, ...]
-    size_px: int
-    seed: int
-    resolution_m: float
+    """In the order of the cube."""
     biome: Biome | None
+    """None draws one."""
     clouds: tuple[CloudKind, ...] | None
-    cloud_cover: tuple[float, ...]
-    nodata: bool
+    """Layers on every date; None changes them from date to date."""
+    views: tuple[View, ...] | None
+    """Where the satellite stands on each date, repeated from the start; None is overhead."""
     striping: float
+    """Relative spread of the gains of the detectors."""
     quantisation: Literal[8] | None
+    """8 for 8 bits; None as the product does."""
 
     def __post_init__(self) -> None:
         """Refuse what makes no scene."""
-        if self.size_px < _SMALLEST_PX:
-            raise ArgumentError(f"size_px={self.size_px} is too small. Expected at least {_SMALLEST_PX}.")
-        if self.seed < 0:
-            raise ArgumentError(f"seed={self.seed} is negative. Expected 0 or more.")
-        if not 0 < self.resolution_m < np.inf:
-            raise ArgumentError(f"resolution_m={self.resolution_m} must be positive.")
+        SeriesSettings.__post_init__(self)  # super() knows no class that was made anew for its slots
         if self.biome is not None and self.biome not in BIOMES:
             raise ArgumentError(f"biome={self.biome!r} is unknown. Expected one of: {', '.join(BIOMES)}.")
         unknown = [kind for kind in self.clouds or () if kind not in CLOUD_KINDS]
         if unknown:
             raise ArgumentError(f"clouds={unknown[0]!r} is unknown. Expected some of: {', '.join(CLOUD_KINDS)}.")
-        if not self.cloud_cover or not all(0.0 <= cover <= 1.0 for cover in self.cloud_cover):
-            raise ArgumentError(f"cloud_cover={self.cloud_cover}: expected fractions from 0 to 1.")
+        if self.views is not None and not (self.views and all(isinstance(view, View) for view in self.views)):
+            raise ArgumentError(f"view={self.views}: expected a View, or one for each date.")
         if not 0 <= self.striping < 0.5:
             raise ArgumentError(f"striping={self.striping}: expected 0 to 0.5; 0.01 is plain to see.")
         if self.quantisation not in (None, 8):
@@ -76,6 +74,10 @@ class SceneSettings:
         rng = np.random.default_rng([self.seed, 3])
         return Sun(zenith_deg=float(rng.uniform(25.0, 60.0)), azimuth_deg=float(rng.uniform(120.0, 170.0)))
 
+    def view(self, index: int) -> View | None:
+        """Return where the satellite stands on a date."""
+        return None if self.views is None else self.views[index % len(self.views)]
+
     @property
     def codings(self) -> tuple[Coding, ...]:
         """How each band is stored."""
@@ -88,7 +90,7 @@ class SceneSettings:
 def draw_ground(settings: SceneSettings) -> Surface:
     """Draw what all dates share: the clear ground."""
     return draw_surface(
-        (settings.size_px, settings.size_px),
+        settings.shape,
         bands=settings.wavelengths_nm,
         resolution_m=settings.resolution_m,
         rng=np.random.default_rng([settings.seed, 0]),
@@ -115,8 +117,17 @@ def draw_date(land: Surface, settings: SceneSettings, index: int) -> npt.NDArray
         (band + 2, y, x) float32: the DN of each band, the codes of the classes, the optical thickness.
     """
     rng = np.random.default_rng([settings.seed, 1, index])
-    clear = _through_air(land.reflectance, settings, rng)
-    image, truth, thickness = _cover(clear, settings, index)
+    view = settings.view(index)
+    clear = _through_air(land.reflectance, settings, view, rng)
+    image, truth, thickness = cloudy(
+        clear,
+        settings,
+        index,
+        wavelengths_nm=[centre for _, centre, _ in settings.wavelengths_nm],
+        sun=settings.sun,
+        view=view,
+        kinds=settings.clouds,
+    )
     image, received = _measure(image, settings, index, rng)
     count = len(settings.bands)
     scene = np.empty((count + 2, *truth.shape), np.float32)
@@ -129,45 +140,27 @@ def draw_date(land: Surface, settings: SceneSettings, index: int) -> npt.NDArray
 
 
 def _through_air(
-    ground: npt.NDArray[np.float32], settings: SceneSettings, rng: np.random.Generator
+    ground: npt.NDArray[np.float32], settings: SceneSettings, view: View | None, rng: np.random.Generator
 ) -> npt.NDArray[np.float32]:
     """Path and gases in bands at the top of the atmosphere, a small rest in bands at the surface."""
     air = draw_air(rng, sun_zenith_deg=settings.sun.zenith_deg)
+    if view is not None:
+        turn = abs(view.azimuth_deg - settings.sun.azimuth_deg)
+        air = replace(air, view_zenith_deg=view.zenith_deg, relative_azimuth_deg=turn)
     seen = see_through_air(ground, bands=settings.wavelengths_nm, air=air)
     rest = _RESIDUAL * float(rng.normal())
     for index, band in enumerate(settings.bands):
-        in_vapour = 1340.0 < band.wavelength_nm[1] < 1420.0  # HLS passes the cirrus band on as it was measured
-        if band.quantity in ("surface_reflectance", "unknown") and not in_vapour:
+        # HLS passes the cirrus band on as it was measured.
+        if band.quantity in ("surface_reflectance", "unknown") and not is_cirrus_band(band.wavelength_nm[1]):
             seen[index] = np.maximum(ground[index] + np.float32(rest * (band.wavelength_nm[1] / 490.0) ** -2), 0.0)
     return seen
-
-
-def _cover(
-    clear: npt.NDArray[np.float32], settings: SceneSettings, index: int
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """Image, classes and optical thickness under the clouds of one date."""
-    wanted = settings.cloud_cover[index % len(settings.cloud_cover)]
-    if wanted == 0.0:
-        shape = clear.shape[1:]
-        return clear, np.zeros(shape, np.uint8), np.zeros(shape, np.float32)
-    usual: tuple[CloudKind, ...] = ("stratus",) if wanted > OVERCAST else WEATHER[index % len(WEATHER)]
-    scene = cloudy(
-        clear,
-        wavelengths_nm=[centre for _, centre, _ in settings.wavelengths_nm],
-        resolution_m=settings.resolution_m,
-        sun=settings.sun,
-        kinds=usual if settings.clouds is None else settings.clouds,
-        cover=wanted,
-        seed=[settings.seed, 2, index],
-    )
-    return scene.image, scene.truth, scene.optical_thickness
 
 
 def _measure(
     image: npt.NDArray[np.float32], settings: SceneSettings, index: int, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Noise and stripes; every second date lies on the edge of the swath and has lost a block."""
-    missing = settings.nodata and index % 2 == 1
+    missing = settings.misses_data(index)
     instrument = Instrument(
         read_noise=0.0007,
         shot_noise=0.004,

@@ -5,26 +5,21 @@ Each maker takes the size of its canvas as a function of base and top (m), the s
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
-import numpy.typing as npt
 
-from xcloudmask.simulate._layer import CloudLayer
+from xcloudmask.simulate._layer import CanvasSize, CloudLayer, Field
 from xcloudmask.simulate.lowclouds import draw_tilt, log_uniform
 from xcloudmask.simulate.noise import fractal_noise
 from xcloudmask.simulate.textures import coarse_noise, soft_positive, soften
 
 __all__ = ["cirrus", "contrail", "cumulonimbus"]
 
-_Size = Callable[[float, float], tuple[int, int]]
-_Field = npt.NDArray[np.float32]
 
 _ICE = 0.78
 """Asymmetry of scattering by crystals: 0.75 to 0.8 is measured (Gerber et al., 2000, J. Atmos. Sci. 57)."""
 
 
-def cirrus(size: _Size, resolution_m: float, rng: np.random.Generator) -> CloudLayer:
+def cirrus(size: CanvasSize, resolution_m: float, rng: np.random.Generator) -> CloudLayer:
     """Draw a veil that covers all, or streaks.
 
     Parameters
@@ -72,7 +67,7 @@ def cirrus(size: _Size, resolution_m: float, rng: np.random.Generator) -> CloudL
     )
 
 
-def contrail(size: _Size, resolution_m: float, rng: np.random.Generator) -> CloudLayer:
+def contrail(size: CanvasSize, resolution_m: float, rng: np.random.Generator) -> CloudLayer:
     """Draw one to six lines, sharp or spread out, most of them along one airway.
 
     Parameters
@@ -113,7 +108,7 @@ def contrail(size: _Size, resolution_m: float, rng: np.random.Generator) -> Clou
     )
 
 
-def cumulonimbus(size: _Size, resolution_m: float, rng: np.random.Generator) -> CloudLayer:
+def cumulonimbus(size: CanvasSize, resolution_m: float, rng: np.random.Generator) -> CloudLayer:
     """Draw a tower in, or next to, the image, with an anvil that the wind draws out.
 
     Parameters
@@ -158,7 +153,7 @@ def cumulonimbus(size: _Size, resolution_m: float, rng: np.random.Generator) -> 
     )
 
 
-def _anvil(y: _Field, x: _Field, lumps: _Field, rng: np.random.Generator) -> _Field:
+def _anvil(y: Field, x: Field, lumps: Field, rng: np.random.Generator) -> Field:
     """Plume downwind of the tower, in units of its radius: thick at the tower, frayed at its end."""
     wind = rng.uniform(0.0, 2.0 * np.pi)
     along = np.float32(np.cos(wind)) * x + np.float32(np.sin(wind)) * y[:, None]
@@ -172,7 +167,7 @@ def _anvil(y: _Field, x: _Field, lumps: _Field, rng: np.random.Generator) -> _Fi
     return soften(tau.astype(np.float32), 2.5)
 
 
-def _line(y: _Field, x: _Field, angle: float, resolution_m: float, rng: np.random.Generator) -> _Field:
+def _line(y: Field, x: Field, angle: float, resolution_m: float, rng: np.random.Generator) -> Field:
     """One trail: a ridge along a slightly bent line, thicker in some places than in others, sometimes with an end."""
     half = 0.5 * max(len(y), len(x))
     width_px = max(log_uniform(rng, 40.0, 600.0) / resolution_m, 0.05)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xcloudmask.simulate.noise import fractal_noise
+from xcloudmask.simulate.patterns import Field, blur, river_distance
 
 __all__ = ["BANDS", "Landscape", "draw_landscape", "render"]
 
@@ -38,7 +39,6 @@ _SPECTRA = {
 }
 """Surface reflectance in blue, green, red, near infrared."""
 
-_Field = npt.NDArray[np.float32]
 _Mask = npt.NDArray[np.bool_]
 
 
@@ -46,19 +46,19 @@ _Mask = npt.NDArray[np.bool_]
 class Landscape:
     """What does not change from date to date; all arrays are (y, x)."""
 
-    relief: _Field
+    relief: Field
     """Height of the terrain, standard deviation 1."""
-    texture: _Field
+    texture: Field
     """Relative brightness of the ground, around 1."""
     parcel: npt.NDArray[np.int64]
     """Number of the field that a pixel belongs to."""
     crop_peak: npt.NDArray[np.float64]
     """Per parcel: day of the year on which its crop is greenest."""
-    soil_wetness: _Field
+    soil_wetness: Field
     """Per parcel, 0 to 1."""
     pasture: _Mask
     """Per parcel: grass all the year."""
-    layers: tuple[tuple[str, _Field], ...]
+    layers: tuple[tuple[str, Field], ...]
     """(material, cover 0 to 1) of what lies over the fields, from the bottom to the top."""
 
 
@@ -111,7 +111,7 @@ def draw_landscape(shape: tuple[int, int], *, resolution_m: float, rng: np.rando
 
 def render(
     land: Landscape, *, day_of_year: float, sun_zenith_deg: float, sun_azimuth_deg: float, rng: np.random.Generator
-) -> _Field:
+) -> Field:
     """Surface reflectance on one date under a clear sky.
 
     Parameters
@@ -145,16 +145,16 @@ def render(
             dry = dry * (1.0 - cover)
     light = _hillshade(land.relief, sun_zenith_deg, sun_azimuth_deg) * land.texture
     image *= 1.0 + dry * (light - 1.0)
-    image = _soften(image)
+    image = blur(image, share=0.1)
     noise = rng.standard_normal(image.shape, np.float32)
     return np.asarray(np.clip(image + (0.0012 + 0.012 * image) * noise, 0.001, 1.0), np.float32)
 
 
-def _spectrum(material: str) -> _Field:
+def _spectrum(material: str) -> Field:
     return np.asarray(_SPECTRA[material], np.float32)
 
 
-def _fields(land: Landscape, day: float) -> _Field:
+def _fields(land: Landscape, day: float) -> Field:
     """(band, parcel) reflectance: soil under a canopy that closes, then ripens."""
     wet = land.soil_wetness
     soil = _spectrum("dry soil")[:, None] * (1 - wet) + _spectrum("wet soil")[:, None] * wet
@@ -171,7 +171,7 @@ def _fields(land: Landscape, day: float) -> _Field:
 
 def _parcels(
     shape: tuple[int, int], resolution_m: float, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.int64], _Field]:
+) -> tuple[npt.NDArray[np.int64], Field]:
     """Fields: cells nearest to points of a jittered, rotated and stretched lattice; and their borders, 0 to 1.
 
     Worley (1996), A cellular texture basis function, with the maximum norm, so that cells are boxes.
@@ -201,17 +201,17 @@ def _parcels(
     return parcel, border
 
 
-def _parcel_mean(field: _Field, parcel: npt.NDArray[np.int64], count: int) -> _Field:
+def _parcel_mean(field: Field, parcel: npt.NDArray[np.int64], count: int) -> Field:
     total = np.bincount(parcel.ravel(), field.ravel(), count)
     pixels = np.maximum(np.bincount(parcel.ravel(), minlength=count), 1)
     return np.asarray((total / pixels)[parcel], np.float32)
 
 
 def _water(
-    shape: tuple[int, int], relief: _Field, resolution_m: float, rng: np.random.Generator
-) -> list[tuple[str, _Field]]:
+    shape: tuple[int, int], relief: Field, resolution_m: float, rng: np.random.Generator
+) -> list[tuple[str, Field]]:
     """A river, and a lake or the sea, each with a thin shore."""
-    river = _river_distance(shape, resolution_m, rng)
+    river = river_distance(shape, resolution_m=resolution_m, rng=rng)
     width_px = rng.uniform(50.0, 110.0) / resolution_m
     smooth = fractal_noise(shape, rng=rng, slope=4.6, outer_px=1500.0 / resolution_m)
     lows = smooth - np.float32(0.12) * relief
@@ -231,21 +231,7 @@ def _water(
     ]
 
 
-def _river_distance(shape: tuple[int, int], resolution_m: float, rng: np.random.Generator) -> _Field:
-    """Distance in px from the middle of a meandering river that crosses the image from one side to the other."""
-    flip = rng.random() < 0.5
-    length, across = (shape[1], shape[0]) if not flip else shape
-    along = np.arange(length) * resolution_m
-    middle = across * (rng.uniform(0.3, 0.7) + rng.uniform(-0.25, 0.25) * np.linspace(-1, 1, length))
-    for wave_m, swing_m in ((5200.0, 420.0), (2100.0, 190.0), (900.0, 60.0)):
-        phase = rng.uniform(0.0, 2 * np.pi)
-        middle += swing_m / resolution_m * np.sin(2 * np.pi * along / (wave_m * rng.uniform(0.8, 1.2)) + phase)
-    slant = np.sqrt(1.0 + np.gradient(middle) ** 2)
-    offset = np.abs(np.arange(across)[:, None] - middle[None, :]) / slant[None, :]
-    return np.asarray(offset.T if flip else offset, np.float32)
-
-
-def _settlements(shape: tuple[int, int], resolution_m: float, rng: np.random.Generator) -> list[tuple[str, _Field]]:
+def _settlements(shape: tuple[int, int], resolution_m: float, rng: np.random.Generator) -> list[tuple[str, Field]]:
     """Villages and a town as discs with ragged edges, streets inside them, and straight roads between them."""
     y, x = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
     ragged = fractal_noise(shape, rng=rng, slope=2.6, outer_px=500.0 / resolution_m)
@@ -272,7 +258,7 @@ def _settlements(shape: tuple[int, int], resolution_m: float, rng: np.random.Gen
     ]
 
 
-def _road(y: npt.NDArray[np.int64], x: npt.NDArray[np.int64], start: _Field, end: _Field) -> _Field:
+def _road(y: npt.NDArray[np.int64], x: npt.NDArray[np.int64], start: Field, end: Field) -> Field:
     step = end - start
     length = max(float(np.hypot(*step)), 1.0)
     across = np.abs((y - start[0]) * step[1] - (x - start[1]) * step[0]) / length
@@ -280,33 +266,26 @@ def _road(y: npt.NDArray[np.int64], x: npt.NDArray[np.int64], start: _Field, end
     return np.asarray(np.clip(1.0 - across, 0.0, 1.0) * ((along >= 0) & (along <= length)), np.float32)
 
 
-def _streets(y: npt.NDArray[np.int64], x: npt.NDArray[np.int64], angle: float, resolution_m: float) -> _Field:
+def _streets(y: npt.NDArray[np.int64], x: npt.NDArray[np.int64], angle: float, resolution_m: float) -> Field:
     spacing = max(90.0 / resolution_m, 4.0)
     u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
     nearest = np.minimum(np.abs(u % spacing - spacing / 2), np.abs(v % (1.6 * spacing) - 0.8 * spacing))
     return np.asarray(np.clip(1.0 - nearest, 0.0, 1.0), np.float32)
 
 
-def _blocks(shape: tuple[int, int], rng: np.random.Generator) -> _Field:
+def _blocks(shape: tuple[int, int], rng: np.random.Generator) -> Field:
     """Noise in blocks of 2 x 2 px: houses."""
     coarse = rng.random((shape[0] // 2 + 1, shape[1] // 2 + 1), np.float32)
     return np.repeat(np.repeat(coarse, 2, 0), 2, 1)[: shape[0], : shape[1]]
 
 
-def _soft(field: _Field, width: float) -> _Field:
+def _soft(field: Field, width: float) -> Field:
     """0 below, 1 above, and a slope of that width around 0."""
     return np.asarray(np.clip(0.5 + field / np.float32(width), 0.0, 1.0), np.float32)
 
 
-def _hillshade(relief: _Field, zenith_deg: float, azimuth_deg: float) -> _Field:
+def _hillshade(relief: Field, zenith_deg: float, azimuth_deg: float) -> Field:
     zenith, azimuth = np.radians(zenith_deg), np.radians(azimuth_deg)
     slope_y, slope_x = np.gradient(relief)
     towards = -np.sin(azimuth) * slope_x + np.cos(azimuth) * slope_y
     return np.asarray(np.clip(1.0 + 2.5 * np.tan(zenith) * towards, 0.6, 1.4), np.float32)
-
-
-def _soften(image: _Field) -> _Field:
-    """Blur of the optics, about half a pixel wide."""
-    for axis in (1, 2):
-        image = 0.8 * image + 0.1 * (np.roll(image, 1, axis) + np.roll(image, -1, axis))
-    return np.asarray(image, np.float32)

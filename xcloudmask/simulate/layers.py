@@ -9,16 +9,15 @@ import numpy as np
 
 from xcloudmask.errors import ArgumentError
 from xcloudmask.simulate import highclouds, lowclouds
-from xcloudmask.simulate._layer import CloudLayer
+from xcloudmask.simulate._layer import CanvasSize, CloudLayer
 
 __all__ = ["CLOUD_KINDS", "CloudKind", "CloudLayer", "cloud_layer", "draw_layer"]
 
 CloudKind = Literal["cumulus", "stratus", "cirrus", "haze", "contrail", "cumulonimbus"]
 CLOUD_KINDS: tuple[CloudKind, ...] = get_args(CloudKind)
 
-_Size = Callable[[float, float], tuple[int, int]]
 
-_MAKERS: dict[str, Callable[[_Size, float, np.random.Generator], CloudLayer]] = {
+_MAKERS: dict[str, Callable[[CanvasSize, float, np.random.Generator], CloudLayer]] = {
     "cumulus": lowclouds.cumulus,
     "stratus": lowclouds.stratus,
     "haze": lowclouds.haze,
@@ -69,7 +68,7 @@ def cloud_layer(
     return draw_layer(kind, lambda *_: shape, resolution_m=resolution_m, rng=rng)
 
 
-def draw_layer(kind: CloudKind, size: _Size, *, resolution_m: float, rng: np.random.Generator) -> CloudLayer:
+def draw_layer(kind: CloudKind, size: CanvasSize, *, resolution_m: float, rng: np.random.Generator) -> CloudLayer:
     """Draw one layer of clouds on a canvas whose size follows from its height.
 
     Parameters

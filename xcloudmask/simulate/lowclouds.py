@@ -5,19 +5,14 @@ Each maker takes the size of its canvas as a function of base and top (m), the s
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
-import numpy.typing as npt
 
-from xcloudmask.simulate._layer import CloudLayer
+from xcloudmask.simulate._layer import CanvasSize, CloudLayer, Field
 from xcloudmask.simulate.noise import fractal_noise
 from xcloudmask.simulate.textures import cell_noise, coarse_noise, soft_positive, soften
 
 __all__ = ["cumulus", "draw_tilt", "haze", "log_uniform", "stratus"]
 
-_Size = Callable[[float, float], tuple[int, int]]
-_Field = npt.NDArray[np.float32]
 
 _SPARSE = 0.35
 """Share of the cumulus fields that are a few clouds in an otherwise clear image."""
@@ -25,7 +20,7 @@ _BROKEN = 0.4
 """Share of the decks with gaps."""
 
 
-def cumulus(size: _Size, resolution_m: float, rng: np.random.Generator) -> CloudLayer:
+def cumulus(size: CanvasSize, resolution_m: float, rng: np.random.Generator) -> CloudLayer:
     """Draw a field of cumulus: the part of a fractal field above a threshold.
 
     Parameters
@@ -73,7 +68,7 @@ def cumulus(size: _Size, resolution_m: float, rng: np.random.Generator) -> Cloud
     )
 
 
-def stratus(size: _Size, resolution_m: float, rng: np.random.Generator) -> CloudLayer:
+def stratus(size: CanvasSize, resolution_m: float, rng: np.random.Generator) -> CloudLayer:
     """Draw a deck: smooth stratus, cells of stratocumulus, or ripples of altocumulus; whole or broken.
 
     Parameters
@@ -124,7 +119,7 @@ def stratus(size: _Size, resolution_m: float, rng: np.random.Generator) -> Cloud
     )
 
 
-def haze(size: _Size, resolution_m: float, rng: np.random.Generator) -> CloudLayer:
+def haze(size: CanvasSize, resolution_m: float, rng: np.random.Generator) -> CloudLayer:
     """Draw haze: smooth, bluish, low.
 
     Parameters
@@ -198,7 +193,7 @@ def draw_tilt(rng: np.random.Generator) -> float:
     return float(rng.uniform(-0.45, 0.3))
 
 
-def _cells(shape: tuple[int, int], resolution_m: float, rng: np.random.Generator) -> _Field:
+def _cells(shape: tuple[int, int], resolution_m: float, rng: np.random.Generator) -> Field:
     """Closed cells (bright, with dark cracks) or open ones, with mean near 0 and spread near 1."""
     cell_px = float(np.clip(log_uniform(rng, 300.0, 6000.0) / resolution_m, 6.0, 200.0))
     lumps = cell_noise(
@@ -217,7 +212,7 @@ def _cells(shape: tuple[int, int], resolution_m: float, rng: np.random.Generator
     return closed if rng.random() < 0.75 else -closed
 
 
-def _ripples(shape: tuple[int, int], resolution_m: float, rng: np.random.Generator) -> _Field:
+def _ripples(shape: tuple[int, int], resolution_m: float, rng: np.random.Generator) -> Field:
     """Billows 0.2 to 2 km apart, stronger in some places than in others."""
     wave_px = float(np.clip(log_uniform(rng, 200.0, 2000.0) / resolution_m, 4.0, 80.0))
     waves = cell_noise(

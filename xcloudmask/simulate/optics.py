@@ -10,11 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from xcloudmask.simulate._layer import CloudLayer
+from xcloudmask.simulate.spectra import RADIATION_NM_K, THERMAL_NM
 
-__all__ = ["THERMAL_NM", "cover", "is_cirrus_band", "layer_reflectance", "two_stream"]
-
-THERMAL_NM = 3000.0
-"""Bands beyond this wavelength are brightness temperatures in kelvin."""
+__all__ = ["cover", "is_cirrus_band", "layer_reflectance", "two_stream"]
 
 _CIRRUS_NM = (1350.0, 1400.0)
 _VAPOUR_DEPTH = 12.0
@@ -26,8 +24,6 @@ _VAPOUR_SCALE_M = 2000.0
 _LAPSE_K_M = 6.5e-3
 _TROPOPAUSE_M = 11_000.0
 """Lapse rate and tropopause of the ICAO Standard Atmosphere (Doc 7488)."""
-_PLANCK_NM_K = 1.438777e7
-"""Second radiation constant, in nm K."""
 
 _COALBEDO_NM = (900.0, 1050.0, 1250.0, 1375.0, 1610.0, 2200.0)
 _COALBEDO = {
@@ -182,7 +178,7 @@ def _emit(below_k: _Field, layer: CloudLayer, *, wave_nm: float, surface_k: floa
     """Mix the radiance of the cloud and of what it lets through, and turn it back into a temperature."""
     emissivity = 1.0 - np.exp(np.float32(-0.5) * layer.optical_thickness)
     cold = np.float32(surface_k - _LAPSE_K_M * np.minimum(layer.top_m(), _TROPOPAUSE_M))
-    c2 = np.float32(_PLANCK_NM_K / wave_nm)
+    c2 = np.float32(RADIATION_NM_K / wave_nm)
     own, through = (1.0 / np.expm1(c2 / np.maximum(kelvin, 1.0)) for kelvin in (np.maximum(cold, 180.0), below_k))
     radiance = emissivity * own + (1.0 - emissivity) * through
     return np.where(emissivity > 0, c2 / np.log1p(1.0 / radiance), below_k).astype(np.float32)

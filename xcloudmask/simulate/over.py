@@ -22,7 +22,7 @@ from xcloudmask.radiometry import known_scale, nodata_values
 from xcloudmask.sensors import SENSORS, get_sensor
 from xcloudmask.simulate.clouds import Sun, View, add_clouds
 from xcloudmask.simulate.layers import CloudKind
-from xcloudmask.simulate.optics import THERMAL_NM
+from xcloudmask.simulate.spectra import THERMAL_NM
 
 __all__ = ["clouds_over"]
 

@@ -1,11 +1,11 @@
-"""Shapes that people and rivers draw, and the light on slopes (numpy only)."""
+"""Shapes that people and rivers draw, the light on slopes, and the blur of the optics (numpy only)."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Field", "cast_shadow", "grid", "hillshade", "parcels", "river_distance", "soft", "streets"]
+__all__ = ["Field", "blur", "cast_shadow", "grid", "hillshade", "parcels", "river_distance", "soft", "streets"]
 
 Field = npt.NDArray[np.float32]
 _STEPS = 16
@@ -269,3 +269,29 @@ def _distances(reach: float) -> list[float]:
         step *= 1.25
         distances.append(float(round(distances[-1] + step)))
     return distances
+
+
+def blur(image: Field, *, share: float) -> Field:
+    """Blur an image as optics do, about half a pixel wide; its borders are neighbours.
+
+    Parameters
+    ----------
+    image
+        (band, y, x).
+    share
+        What each of two neighbours gives to a pixel, along y and along x.
+
+    Returns
+    -------
+    numpy.ndarray
+        (band, y, x) float32.
+
+    Examples
+    --------
+    >>> blur(np.array([[[0.0, 1.0, 0.0]]], np.float32), share=0.25).tolist()
+    [[[0.25, 0.5, 0.25]]]
+    """
+    own, other = np.float32(1.0 - 2.0 * share), np.float32(share)
+    for axis in (1, 2):
+        image = own * image + other * (np.roll(image, 1, axis) + np.roll(image, -1, axis))
+    return image

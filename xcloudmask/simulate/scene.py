@@ -3,57 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xcloudmask.classes import NODATA, STYLES, CloudClass, mask_attrs
-from xcloudmask.errors import ArgumentError
+from xcloudmask.classes import NODATA
 from xcloudmask.sensors import get_sensor
-from xcloudmask.simulate.clouds import CloudScene, Sun, add_clouds
+from xcloudmask.simulate.clouds import Sun
 from xcloudmask.simulate.landscape import BANDS, Landscape, draw_landscape, render
-from xcloudmask.simulate.layers import CloudKind
+from xcloudmask.simulate.series import Layer, Series, as_covers, day_of_year, lazy_series, truth_layer
+from xcloudmask.simulate.weather import SeriesSettings, cloudy
 
 __all__ = ["simulate_sentinel2", "simulate_truth"]
-
-_SMALLEST_PX = 16
-_CRS = "EPSG:32631"
-_ORIGIN_M = (600_000.0, 5_400_000.0)
-"""Upper left corner (x, y) in UTM zone 31 north: 48.7 degrees north."""
-_FIRST_DATE = np.datetime64("2024-05-14T10:50:31", "ns")
-_REVISIT_DAYS = 10
-
-_WEATHER: tuple[tuple[CloudKind, ...], ...] = (("cumulus",), ("cirrus",), ("cumulus", "cirrus"))
-"""Kinds of cloud of the first, second and third date, and so on."""
-_OVERCAST = 0.85
-"""Cover that only a deck has."""
-_ATTEMPTS = 6
-_TOLERANCE = 0.08
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Settings:
-    """All that a scene depends on, besides its number."""
-
-    size_px: int
-    seed: int
-    resolution_m: float
-    cloud_cover: tuple[float, ...]
-    nodata_wedge: bool
-
-    def __post_init__(self) -> None:
-        """Refuse what makes no scene."""
-        if self.size_px < _SMALLEST_PX:
-            raise ArgumentError(f"size_px={self.size_px} is too small. Expected at least {_SMALLEST_PX}.")
-        if self.seed < 0:
-            raise ArgumentError(f"seed={self.seed} is negative. Expected 0 or more.")
-        if not self.resolution_m > 0:
-            raise ArgumentError(f"resolution_m={self.resolution_m} must be positive.")
-        if not self.cloud_cover or not all(0.0 <= cover <= 1.0 for cover in self.cloud_cover):
-            raise ArgumentError(f"cloud_cover={self.cloud_cover}: expected fractions from 0 to 1.")
 
 
 def simulate_sentinel2(
@@ -110,24 +72,17 @@ def simulate_sentinel2(
     >>> cube.red.dims, cube.red.dtype, cube.red.data.numblocks
     (('time', 'y', 'x'), dtype('uint16'), (2, 2, 2))
     """
-    _check_counts(times=times, chunks=chunks)
-    settings = _Settings(
+    series = _series(
         size_px=size_px,
+        times=times,
         seed=seed,
-        resolution_m=float(resolution_m),
-        cloud_cover=_as_tuple(cloud_cover),
+        chunks=chunks,
+        resolution_m=resolution_m,
+        cloud_cover=cloud_cover,
         nodata_wedge=nodata_wedge,
     )
-    scenes = _scenes(settings, times)
-    coords = _coords(settings, times)
-    variables = {
-        band: xr.Variable(("time", "y", "x"), _layer(scenes, index, chunks), {"units": "1", "nodata": 0})
-        for index, band in enumerate(BANDS)
-    }
-    cube = xr.Dataset(variables, coords=coords)
-    for band in BANDS:
-        cube[band].encoding["grid_mapping"] = "spatial_ref"
-    return cube
+    attrs = {"units": "1", "nodata": 0}
+    return series.dataset({band: Layer(index=i, dtype="uint16", attrs=attrs) for i, band in enumerate(BANDS)})
 
 
 def simulate_truth(
@@ -162,78 +117,63 @@ def simulate_truth(
     >>> simulate_truth(size_px=64, times=2, chunks=32).attrs["flag_meanings"]
     'clear thick_cloud thin_cloud cloud_shadow'
     """
-    _check_counts(times=times, chunks=chunks)
-    settings = _Settings(
+    series = _series(
+        size_px=size_px,
+        times=times,
+        seed=seed,
+        chunks=chunks,
+        resolution_m=resolution_m,
+        cloud_cover=cloud_cover,
+        nodata_wedge=nodata_wedge,
+    )
+    return series.dataset({"truth": truth_layer(len(BANDS))})["truth"]
+
+
+def _series(
+    *,
+    size_px: int,
+    times: int,
+    seed: int,
+    chunks: int,
+    resolution_m: float,
+    cloud_cover: float | Sequence[float],
+    nodata_wedge: bool,
+) -> Series:
+    """Scenes of (band + truth, y, x) uint16."""
+    settings = SeriesSettings(
         size_px=size_px,
         seed=seed,
         resolution_m=float(resolution_m),
-        cloud_cover=_as_tuple(cloud_cover),
-        nodata_wedge=nodata_wedge,
+        cloud_cover=as_covers(cloud_cover),
+        nodata=nodata_wedge,
     )
-    codes = _layer(_scenes(settings, times), len(BANDS), chunks).astype(np.uint8)
-    truth = xr.DataArray(codes, dims=("time", "y", "x"), coords=_coords(settings, times), name="truth")
-    truth.attrs = mask_attrs(STYLES["4-class"])
-    truth.encoding["grid_mapping"] = "spatial_ref"
-    return truth
+    return lazy_series(
+        settings,
+        ground=_draw_land,
+        date=_draw_scene,
+        layers=len(BANDS) + 1,
+        dtype=np.uint16,
+        times=times,
+        chunks=chunks,
+    )
 
 
-def _check_counts(*, times: int, chunks: int) -> None:
-    if times < 1 or chunks < 1:
-        raise ArgumentError(f"times={times}, chunks={chunks}: expected at least 1 each.")
-
-
-def _as_tuple(cloud_cover: float | Sequence[float]) -> tuple[float, ...]:
-    covers = cloud_cover if isinstance(cloud_cover, Sequence) else (cloud_cover,)
-    return tuple(float(cover) for cover in covers)
-
-
-def _scenes(settings: _Settings, times: int) -> list[Any]:
-    """One (band + truth, y, x) uint16 dask array per date. Pure tasks: equal settings share them."""
-    import dask.array as da
-    from dask.delayed import delayed
-
-    land = delayed(_draw_land, pure=True)(settings)
-    shape = (len(BANDS) + 1, settings.size_px, settings.size_px)
-    tasks = [delayed(_draw_scene, pure=True)(land, settings, index) for index in range(times)]
-    return [da.from_delayed(task, shape, np.uint16) for task in tasks]
-
-
-def _layer(scenes: list[Any], index: int, chunks: int) -> Any:
-    import dask.array as da
-
-    return da.stack([scene[index] for scene in scenes]).rechunk((1, chunks, chunks))
-
-
-def _coords(settings: _Settings, times: int) -> dict[str, Any]:
-    # odc.geo.xr loads rasterio, so it is imported here.
-    from affine import Affine
-    from odc.geo.geobox import GeoBox
-    from odc.geo.xr import xr_coords
-
-    step, (left, top) = settings.resolution_m, _ORIGIN_M
-    box = GeoBox((settings.size_px, settings.size_px), Affine(step, 0.0, left, 0.0, -step, top), _CRS)
-    days = np.arange(times) * np.timedelta64(_REVISIT_DAYS, "D").astype("timedelta64[ns]")
-    return {str(name): coord for name, coord in xr_coords(box).items()} | {"time": _FIRST_DATE + days}
-
-
-def _draw_land(settings: _Settings) -> Landscape:
-    shape = (settings.size_px, settings.size_px)
+def _draw_land(settings: SeriesSettings) -> Landscape:
     rng = np.random.default_rng([settings.seed, 0])
-    return draw_landscape(shape, resolution_m=settings.resolution_m, rng=rng)
+    return draw_landscape(settings.shape, resolution_m=settings.resolution_m, rng=rng)
 
 
-def _draw_scene(land: Landscape, settings: _Settings, index: int) -> npt.NDArray[np.uint16]:
+def _draw_scene(land: Landscape, settings: SeriesSettings, index: int) -> npt.NDArray[np.uint16]:
     """(band + truth, y, x): the DN of each band, then the codes of the classes."""
     rng = np.random.default_rng([settings.seed, 1, index])
-    date = _FIRST_DATE + np.timedelta64(index * _REVISIT_DAYS, "D")
-    day = int((date - date.astype("datetime64[Y]")) / np.timedelta64(1, "D")) + 1
+    day = day_of_year(index)
     sun = _sun(day)
     clear = render(land, day_of_year=day, sun_zenith_deg=sun.zenith_deg, sun_azimuth_deg=sun.azimuth_deg, rng=rng)
-    image, truth = _cover(clear, settings, index, sun)
+    image, truth, _ = cloudy(clear, settings, index, wavelengths_nm=_wavelengths_nm(), sun=sun)
     scene = np.empty((len(BANDS) + 1, *truth.shape), np.uint16)
     scene[:-1] = np.clip(np.round(image * 10_000.0), 1, 20_000)
     scene[-1] = truth
-    if settings.nodata_wedge and index % 2 == 1:
+    if settings.misses_data(index):
         wedge = _wedge(truth.shape[0], rng)
         scene[:-1, wedge] = 0
         scene[-1, wedge] = NODATA
@@ -244,33 +184,6 @@ def _sun(day: int) -> Sun:
     """Zenith angle at 48.7 degrees north at Sentinel-2's overpass, about 10:50 UTC."""
     declination = 23.44 * np.sin(2 * np.pi * (day - 81) / 365.25)
     return Sun(zenith_deg=float(np.clip(48.7 - declination + 3.0, 15.0, 75.0)), azimuth_deg=155.0)
-
-
-def _cover(
-    clear: npt.NDArray[np.float32], settings: _Settings, index: int, sun: Sun
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
-    """Clouds of about the wanted cover: the nearest of a few draws."""
-    wanted = settings.cloud_cover[index % len(settings.cloud_cover)]
-    if wanted == 0.0:
-        return clear, np.zeros(clear.shape[1:], np.uint8)
-    drawn: list[CloudScene] = []
-    for attempt in range(_ATTEMPTS):
-        scene = add_clouds(
-            clear,
-            wavelengths_nm=_wavelengths_nm(),
-            resolution_m=settings.resolution_m,
-            rng=np.random.default_rng([settings.seed, 2, index, attempt]),
-            kinds=("stratus",) if wanted > _OVERCAST else _WEATHER[index % len(_WEATHER)],
-            sun=sun,
-        )
-        drawn = sorted([scene, *drawn[:1]], key=lambda one: _miss(one, wanted))
-        if _miss(drawn[0], wanted) < _TOLERANCE:
-            break
-    return drawn[0].image, drawn[0].truth
-
-
-def _miss(scene: CloudScene, wanted: float) -> float:
-    return abs(float(np.isin(scene.truth, (CloudClass.THICK_CLOUD, CloudClass.THIN_CLOUD)).mean()) - wanted)
 
 
 def _wavelengths_nm() -> list[float]:

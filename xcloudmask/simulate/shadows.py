@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from xcloudmask.simulate._layer import CloudLayer
-from xcloudmask.simulate.optics import THERMAL_NM, is_cirrus_band
+from xcloudmask.simulate.optics import is_cirrus_band
+from xcloudmask.simulate.spectra import THERMAL_NM
 from xcloudmask.simulate.textures import soften
 
 __all__ = ["Canvas", "Sun", "View", "self_shading", "shade_ground"]

@@ -29,10 +29,12 @@ import numpy.typing as npt
 
 from xcloudmask.errors import ArgumentError
 
-__all__ = ["KNOTS_NM", "SPECTRA", "THERMAL_NM", "Group", "Spectrum", "is_thermal", "sample"]
+__all__ = ["KNOTS_NM", "RADIATION_NM_K", "SPECTRA", "THERMAL_NM", "Group", "Spectrum", "is_thermal", "sample"]
 
 THERMAL_NM = 3000.0
-"""Bands with a longer centre see heat, not sunlight."""
+"""Bands with a longer centre see heat, not sunlight: brightness temperatures in kelvin."""
+RADIATION_NM_K = 1.438777e7
+"""Second radiation constant, in nanometres times kelvin (CODATA 2018)."""
 
 Group = Literal["vegetation", "soil", "mineral", "water", "snow", "urban", "burnt"]
 

@@ -17,15 +17,13 @@ from xcloudmask.errors import ArgumentError
 from xcloudmask.simulate.biomes import BIOMES, RECIPES, Biome
 from xcloudmask.simulate.canvas import Canvas
 from xcloudmask.simulate.clouds import Sun
-from xcloudmask.simulate.patterns import Field, cast_shadow, hillshade
-from xcloudmask.simulate.spectra import is_thermal
+from xcloudmask.simulate.patterns import Field, blur, cast_shadow, hillshade
+from xcloudmask.simulate.spectra import RADIATION_NM_K, is_thermal
 
 __all__ = ["BIOMES", "Biome", "Surface", "brightness_temperature", "draw_surface"]
 
 _BRIGHTEST = 1.2
 """Snow on a slope towards the sun reflects more than a flat white sheet."""
-_RADIATION_NM_K = 1.438777e7
-"""Second radiation constant, in nanometres times kelvin (CODATA 2018)."""
 
 # Biome: kelvin of the air over a clear scene, from and to.
 _AIR_K: dict[Biome, tuple[float, float]] = {
@@ -126,7 +124,7 @@ def draw_surface(
             np.multiply(canvas.channels[index], shade, out=image[index])
     reflective = np.flatnonzero(~np.asarray(thermal))
     _glint(image, reflective, canvas, dry)
-    image = _blur(image)
+    image = blur(image, share=0.12)
     image[reflective] = np.clip(image[reflective], 0.0, _BRIGHTEST)
     return Surface(reflectance=image, temperature_k=temperature, biome=kind, sun=light)
 
@@ -155,7 +153,7 @@ def brightness_temperature(temperature_k: Field, emissivity: Field, *, wavelengt
     >>> round(float(seen[0, 0]), 1)
     296.6
     """
-    scale = np.float32(_RADIATION_NM_K / wavelength_nm)
+    scale = np.float32(RADIATION_NM_K / wavelength_nm)
     inner = np.expm1(scale / temperature_k) / np.maximum(emissivity, np.float32(0.3))
     return np.asarray(scale / np.log1p(inner), np.float32)
 
@@ -216,10 +214,3 @@ def _glint(image: Field, reflective: npt.NDArray[np.intp], canvas: Canvas, dry: 
     mirrored = wet * np.float32(level) * np.exp(np.float32(canvas.rng.uniform(0.05, 0.3)) * waves)
     for index in reflective:
         image[index] += mirrored
-
-
-def _blur(image: Field) -> Field:
-    """Blur of the optics, about half a pixel wide."""
-    for axis in (1, 2):
-        image = np.float32(0.76) * image + np.float32(0.12) * (np.roll(image, 1, axis) + np.roll(image, -1, axis))
-    return image

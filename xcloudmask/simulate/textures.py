@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from xcloudmask.simulate.noise import fractal_noise
+from xcloudmask.simulate.noise import filtered, fractal_noise, wave_number_squared
 
 __all__ = ["cell_noise", "coarse_noise", "soft_positive", "soften"]
 
@@ -54,16 +54,9 @@ def cell_noise(
     (64, 64)
     """
     white = rng.standard_normal(shape, np.float32)
-    ky = np.fft.fftfreq(shape[0]).astype(np.float32)[:, None]
-    kx = np.fft.rfftfreq(shape[1]).astype(np.float32)[None, :]
-    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    along, across = cos * kx + sin * ky, cos * ky - sin * kx
-    k = np.sqrt(along * along * np.float32(stretch) + across * across / np.float32(stretch))
+    k = np.sqrt(wave_number_squared(shape, stretch=stretch, angle=angle))
     amplitude = np.exp(-0.5 * ((k * np.float32(cell_px) - 1.0) / np.float32(spread)) ** 2)
-    amplitude[0, 0] = 0.0
-    field: _Field = np.fft.irfft2(np.fft.rfft2(white) * amplitude, s=shape).astype(np.float32)
-    deviation = float(field.std())
-    return field / np.float32(deviation) if deviation > 1e-6 else np.zeros(shape, np.float32)
+    return filtered(white, amplitude, least=1e-6)
 
 
 def coarse_noise(
