@@ -307,3 +307,18 @@ def test_a_storm_has_a_thick_core_and_a_high_anvil():
     assert layer.anvil.height_m > 6000
     assert layer.optical_thickness.max() > 40
     assert make(0, "cumulonimbus").top_height_m.max() > 6000
+
+
+@pytest.mark.parametrize("zenith_deg", [-1.0, 90.0, float("nan")])
+def test_nothing_stands_below_the_horizon(zenith_deg):
+    with pytest.raises(ArgumentError, match="zenith_deg"):
+        Sun(zenith_deg=zenith_deg, azimuth_deg=0.0)
+    with pytest.raises(ArgumentError, match="zenith_deg"):
+        View(zenith_deg=zenith_deg)
+
+
+def test_no_layers_have_a_thickness_of_zero():
+    clear = np.full((1, 24, 32), 0.2, np.float32)
+    scene = add_clouds(clear, wavelengths_nm=[665], resolution_m=10.0, rng=np.random.default_rng(0), kinds=[])
+    assert scene.optical_thickness.shape == (24, 32)
+    assert not scene.optical_thickness.any()

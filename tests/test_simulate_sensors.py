@@ -5,7 +5,7 @@ import xarray as xr
 
 from xcloudmask.errors import ArgumentError, BandNotFoundError
 from xcloudmask.sensors import SENSORS, get_sensor
-from xcloudmask.simulate import simulate_scene, simulate_scene_truth
+from xcloudmask.simulate import View, simulate_scene, simulate_scene_truth
 
 SMALL = {"size_px": 48, "times": 2, "chunks": 32}
 
@@ -114,6 +114,11 @@ def test_eight_bits_and_stripes():
         {"striping": -1.0},
         {"quantisation": 12},
         {"bands": []},
+        {"bands": "red"},
+        {"bands": ["red", "red"]},
+        {"clouds": "cirrus"},
+        {"view": []},
+        {"view": 3},
     ],
 )
 def test_wrong_arguments(wrong):
@@ -126,3 +131,20 @@ def test_unknown_names():
         simulate_scene("planetscope-4b", bands=["mauve"])
     with pytest.raises(ArgumentError, match="unknown"):
         simulate_scene("planetscop-9b")
+
+
+def test_a_slanted_view_moves_clouds_on_its_date_alone():
+    arguments = {"size_px": 96, "times": 2, "bands": ["red"], "clouds": ["cumulus"], "nodata": False, "seed": 2}
+    plain, same, slanted = (
+        simulate_scene_truth("sentinel-2-l2a", view=view, **arguments)["truth"].compute(scheduler="synchronous")
+        for view in (None, View(), [View(), View(zenith_deg=30.0, azimuth_deg=90.0)])
+    )
+    xr.testing.assert_identical(plain, same)
+    np.testing.assert_array_equal(plain[0], slanted[0])
+    assert (plain[1] != slanted[1]).any()
+
+
+def test_no_layers_are_no_clouds():
+    truth = simulate_scene_truth("planetscope-4b", clouds=[], nodata=False, **SMALL).compute(scheduler="synchronous")
+    assert (truth["truth"] == 0).all()
+    assert (truth["optical_thickness"] == 0).all()

@@ -215,7 +215,7 @@ def _series(
         resolution_m=float(finest if resolution_m is None else resolution_m),
         clouds=None if clouds is None else tuple(clouds),
         cloud_cover=as_covers(cloud_cover),
-        views=None if view is None else (view,) if isinstance(view, View) else tuple(view),
+        views=None if view is None else tuple(view) if isinstance(view, Sequence) else (view,),
         **others,
     )
     series = lazy_series(

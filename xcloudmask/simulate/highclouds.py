@@ -16,7 +16,8 @@ __all__ = ["cirrus", "contrail", "cumulonimbus"]
 
 
 _ICE = 0.78
-"""Asymmetry of scattering by crystals: 0.75 to 0.8 is measured (Gerber et al., 2000, J. Atmos. Sci. 57)."""
+"""Asymmetry of scattering by crystals, below that of droplets: Gerber et al. (2000), J. Atmos. Sci. 57, measured about
+0.75."""
 
 
 def cirrus(size: CanvasSize, resolution_m: float, rng: np.random.Generator) -> CloudLayer:
@@ -85,8 +86,8 @@ def contrail(size: CanvasSize, resolution_m: float, rng: np.random.Generator) ->
 
     Notes
     -----
-    Width 0.1 to 3 km and thickness 0.2 to 1: Minnis et al. (2005), Geophys. Res. Lett. 32, and Atlas, Wang and Duda
-    (2006), J. Appl. Meteor. Climatol. 45. Height 8 to 12 km, where aircraft cruise.
+    Width about 0.1 to 3 km, thickness about 0.2 to 1: after Atlas, Wang and Duda (2006), J. Appl. Meteor. Climatol. 45,
+    and Kärcher et al. (2009), Atmos. Chem. Phys. 9 (means of 0.2 to 0.3). Height 8 to 12 km, where aircraft cruise.
     """
     base = rng.uniform(8000.0, 12_000.0)
     shape = size(base, base + 200.0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from xcloudmask.errors import ArgumentError
 from xcloudmask.simulate._layer import CloudLayer
 from xcloudmask.simulate.optics import is_cirrus_band
 from xcloudmask.simulate.spectra import THERMAL_NM
@@ -31,6 +32,10 @@ class Sun:
     azimuth_deg: float
     """Clockwise from north; the image has north at its top."""
 
+    def __post_init__(self) -> None:
+        """Refuse a sun below the horizon."""
+        _check_zenith(self.zenith_deg)
+
     def shadow_shift_px(self, height_m: float, *, resolution_m: float) -> tuple[float, float]:
         """Return how far (y, x), in px, the shadow of something at that height lies from the point below it."""
         return _fall_px(self.zenith_deg, self.azimuth_deg, height_m / resolution_m)
@@ -45,9 +50,18 @@ class View:
     azimuth_deg: float = 0.0
     """Clockwise from north; the image has north at its top."""
 
+    def __post_init__(self) -> None:
+        """Refuse a satellite below the horizon."""
+        _check_zenith(self.zenith_deg)
+
     def parallax_px(self, height_m: float, *, resolution_m: float) -> tuple[float, float]:
         """Return how far (y, x), in px, something at that height is seen from the point below it."""
         return _fall_px(self.zenith_deg, self.azimuth_deg, height_m / resolution_m)
+
+
+def _check_zenith(zenith_deg: float) -> None:
+    if not 0.0 <= zenith_deg < 90.0:
+        raise ArgumentError(f"zenith_deg={zenith_deg}: expected an angle from the vertical, 0 to less than 90.")
 
 
 def _fall_px(zenith_deg: float, azimuth_deg: float, height_px: float) -> tuple[float, float]:
