@@ -25,6 +25,10 @@ __all__ = ["SIZE_PX", "Bank", "fine_tune", "start_model", "write_model"]
 
 SIZE_PX = 128
 BATCH = 8
+REAL = 6
+"""Samples of a batch that are real; the others are simulated, so that what the start model knew is kept."""
+_EMA = 0.95
+"""The network that is measured is a mean over about the last twenty steps: single steps are noise."""
 _START_BANK = 640
 _Sample = tuple[Tensor, Tensor, Tensor, Tensor]
 _NOTHING = Mixture(real=0.0, thumbnails=0.0, clouded=0.0, landscapes=0.0, pasted=0.0, size_px=SIZE_PX)
@@ -62,26 +66,25 @@ def start_model(folder: Path, *, width: int, steps: int) -> nn.Module:
 
 
 def fine_tune(start: nn.Module, chips: Sequence[Patch], bank: Bank, *, steps: int, seed: int) -> nn.Module:
-    """Train a copy of the start model: half of each batch real chips, half simulated samples."""
+    """Train a copy of the start model: `REAL` of each batch are real chips, the rest simulated samples."""
     mixture = replace(_NOTHING, real=1.0, mixed_resolution=False, statistics_mixed=0.0)
-    real = SampleStream(
-        labelled=chips, thumbnails=[], backgrounds=[], mixture=mixture, seed=seed, length=steps * BATCH // 2
-    )
+    real = SampleStream(labelled=chips, thumbnails=[], backgrounds=[], mixture=mixture, seed=seed, length=steps * REAL)
     draw = np.random.default_rng((seed, 1))
-    simulated = draw.integers(len(bank.samples), size=len(real))
+    simulated = draw.integers(len(bank.samples), size=(steps, BATCH - REAL))
 
     def samples() -> Iterator[_Sample]:
-        for index, other in enumerate(simulated):
-            yield real[index]
-            yield bank.samples[other]
+        for step, others in enumerate(simulated):
+            yield from (real[step * REAL + index] for index in range(REAL))
+            yield from (bank.samples[other] for other in others)
 
     return _descend(copy.deepcopy(start), samples(), steps=steps, peak=1e-3)
 
 
 def _descend(net: nn.Module, samples: Iterator[_Sample], *, steps: int, peak: float) -> nn.Module:
-    """AdamW on a short warm-up and a cosine; returns the network in eval mode."""
+    """AdamW on a short warm-up and a cosine; returns the moving average of the weights, in eval mode."""
     net = net.train().requires_grad_(requires_grad=True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(net.parameters(), lr=peak, weight_decay=1e-3)
+    average = copy.deepcopy(net)
     weights = set_weights()
     warm = max(1, steps // 10)
     for step in range(steps):
@@ -96,7 +99,17 @@ def _descend(net: nn.Module, samples: Iterator[_Sample], *, steps: int, peak: fl
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
-    return net.eval()
+        _move(average, net, kept=min(_EMA, (1 + step) / (10 + step)))
+    return average.eval()
+
+
+@torch.no_grad()
+def _move(average: nn.Module, net: nn.Module, *, kept: float) -> None:
+    for old, new in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
+        if old.is_floating_point():
+            old.lerp_(new, 1.0 - kept)
+        else:
+            old.copy_(new)
 
 
 def write_model(net: nn.Module, path: Path, *, width: int) -> ModelSpec:

@@ -29,15 +29,17 @@ from xcloudmask.training.data import BANDS, Patch
 from xcloudmask.training.labels import ANY
 from xcloudmask.training.score import load_split, source_of
 from xcloudmask.training.selection import Chip, rank_chips
+from xcloudmask.training.selection.rank import DIVERSITY
 from xcloudmask.training.validate import count_patches
 
-STRATEGIES: Mapping[str, float | None] = {"random": None, "mixed": 0.5, "uncertain": 0.0, "diverse": 1.0}
-"""Name: weight of diversity; None chooses by chance."""
+STRATEGIES: Mapping[str, float | None] = {"random": None, "default": DIVERSITY, "uncertain": 0.0, "typical": 1.0}
+"""Name: diversity; None chooses by chance."""
 MEASURES = ("agreement", "cloud_ba")
 _TEST_PX = 256
 _PER_SCENE = 4
 _SPLITS = {"dev": (1, 0), "final": (0, None)}
 """Which third of the scenes is the test, and which is left out; dev, for choosing a method, never sees final's test."""
+_FIRST_SEED = {"dev": 0, "final": 100}
 _COARSE = ("oncloudn", "cloud38")
 
 
@@ -47,9 +49,9 @@ class Plan:
 
     budgets: tuple[int, ...] = (10, 20, 40)
     """Labelled chips after each round."""
-    pool: int = 160
+    pool: int = 200
     """Candidates that a seed draws from all."""
-    steps: int = 60
+    steps: int = 100
     """Of each fine-tuning."""
     width: int = 8
     """Of the network."""
@@ -193,7 +195,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder with patches.csv, patches/ and s2cmc_rgb/")
     parser.add_argument("--out", type=Path, required=True, help="folder of the start model and selection-<part>.json")
     parser.add_argument("--part", choices=sorted(_SPLITS), default="final", help="dev: other scenes, to try methods")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--strategies", nargs="+", choices=list(STRATEGIES), default=list(STRATEGIES))
     parser.add_argument("--quick", action="store_true", help="tiny: to see that it runs")
     given = parser.parse_args(arguments)
@@ -205,7 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
     path = given.out / f"selection-{given.part}{'-quick' if given.quick else ''}.json"
     results = json.loads(path.read_text())["results"] if path.exists() else {}
     began = measure(start, tests)
-    first = 0 if given.part == "final" else 100
+    first = _FIRST_SEED[given.part]
     for seed in map(str, range(first, first + given.seeds)):
         for name in given.strategies:
             if name not in results.setdefault(seed, {}):

@@ -52,12 +52,13 @@ def test_differences_are_paired():
     base = {"0": 0.5, "1": 0.9}
     results = {
         seed: {
-            name: [{"agreement": value + gain, "cloud_ba": value}] for name, gain in (("random", 0.0), ("mixed", 0.02))
+            name: [{"agreement": value + gain, "cloud_ba": value}]
+            for name, gain in (("random", 0.0), ("default", 0.02))
         }
         for seed, value in base.items()
     }
     rows = selection.intervals(results, plan)
-    (row,) = (row for row in rows if row["strategy"] == "mixed" and row["measure"] == "agreement")
+    (row,) = (row for row in rows if row["strategy"] == "default" and row["measure"] == "agreement")
     assert row["difference"] == pytest.approx(0.02)
     assert row["low"] == pytest.approx(0.02)  # the spread between seeds does not count
     assert "+2.0 to +2.0" in selection.table(rows)
@@ -69,14 +70,14 @@ def test_it_runs_and_goes_on_where_it_stopped(tmp_path, capsys, monkeypatch):
     (tmp_path / "data").mkdir()
     data = write_folder(tmp_path / "data", [("train", name, "label4") for name in names])
     monkeypatch.setattr(selection, "SIZE_PX", 32)  # those patches are small
-    line = ["--data", str(data), "--out", str(tmp_path / "out"), "--quick", "--strategies", "random", "mixed"]
+    line = ["--data", str(data), "--out", str(tmp_path / "out"), "--quick", "--strategies", "random", "default"]
     assert selection.main([*line, "--seeds", "1"]) == 0
-    assert "| mixed | 4 | agreement |" in capsys.readouterr().out
+    assert "| default | 4 | agreement |" in capsys.readouterr().out
     path = tmp_path / "out" / "selection-final-quick.json"
     first = json.loads(path.read_text())["results"]
-    assert set(first["0"]) == {"random", "mixed"}
+    assert set(first["100"]) == {"random", "default"}
     monkeypatch.setattr(selection, "run", lambda *given, **settings: [{"agreement": 0.0, "cloud_ba": 0.0}] * 2)
     assert selection.main([*line, "--seeds", "2"]) == 0
     again = json.loads(path.read_text())["results"]
-    assert again["0"] == first["0"]
-    assert again["1"]["mixed"][0]["agreement"] == 0.0
+    assert again["100"] == first["100"]
+    assert again["101"]["default"][0]["agreement"] == 0.0

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from xcloudmask.cli.app import app
 from xcloudmask.cli.select import select
-from xcloudmask.training.selection.rank import DIVERSITY
+from xcloudmask.training.selection.rank import DIVERSITY, UNCERTAINTY
 
 NODATA = 65_535
 
@@ -116,8 +116,10 @@ def test_wrong_arguments(scene, arguments, code, text):
     assert text in result.stderr
 
 
-def test_the_default_of_diversity_is_that_of_the_library():
-    assert inspect.signature(select).parameters["diversity"].default == DIVERSITY
+def test_the_defaults_are_those_of_the_library():
+    defaults = inspect.signature(select).parameters
+    assert defaults["diversity"].default == DIVERSITY
+    assert defaults["uncertainty"].default == UNCERTAINTY
 
 
 def test_a_folder_with_files_is_not_written_into(tmp_path, scene, card):

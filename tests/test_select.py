@@ -6,6 +6,7 @@ import xarray as xr
 
 from xcloudmask.errors import ArgumentError, InputError, ReadError
 from xcloudmask.training.selection import choose, cut_cube, patch_chips, rank_chips
+from xcloudmask.training.selection.kmeans import kmeans
 from xcloudmask.training.selection.measures import describe, levelled, standardised, uncertainty_of
 
 BANDS = ("red", "green", "nir")
@@ -76,12 +77,49 @@ def test_without_diversity_the_most_uncertain_come_first():
     assert order == [1, 3, 0]
 
 
-def test_diversity_avoids_duplicates_and_what_is_labelled():
-    features = np.array([[0.0, 0.0], [0.001, 0.0], [1.0, 0.0], [0.0, 2.0]])
-    values = np.array([0.9, 0.89, 0.2, 0.1])
-    assert [choice.index for choice in choose(values, features, count=3, diversity=0.7)] == [0, 3, 2]
-    known = np.array([[0.0, 0.0]])
-    assert choose(values, features, count=1, diversity=0.9, labelled=known)[0].index == 3
+def groups(sizes, *, spread=0.01):
+    """Chips in groups far apart: (chip, feature), and the group of each."""
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    noise = np.random.default_rng(0).normal(scale=spread, size=(len(group), 2))
+    return np.stack([10.0 * group, np.zeros(len(group))], axis=1) + noise, group
+
+
+def test_each_group_of_alike_chips_gives_one():
+    features, group = groups((20, 3, 9))
+    values = np.linspace(1.0, 0.0, len(group))  # the twenty of one group are the most uncertain
+    chosen = [choice.index for choice in choose(values, features, count=3, diversity=1.0)]
+    assert sorted(group[chosen]) == [0, 1, 2]
+    assert set(group[[choice.index for choice in choose(values, features, count=3, diversity=0.0)]]) == {0}
+
+
+def test_the_middle_of_a_group_is_chosen_and_not_its_edge():
+    features = np.array([[-1.0], [-0.5], [0.1], [0.5], [1.0], [50.0], [50.5], [51.1]])
+    chosen = {choice.index for choice in choose(np.ones(8), features, count=2, diversity=1.0)}
+    assert chosen == {2, 6}
+
+
+def test_only_the_shortlist_is_clustered():
+    features, group = groups((10, 10))
+    values = np.where(group == 0, 0.9, 0.1) + np.linspace(0, 0.01, 20)
+    # 2 and half of the other 18 are 11: ten of the first group and the best of the second.
+    chosen = [choice.index for choice in choose(values, features, count=2, diversity=0.5)]
+    assert chosen[1] == 19
+    assert group[chosen[0]] == 0
+
+
+def test_what_is_labelled_is_not_chosen_again():
+    features, group = groups((8, 8, 8))
+    chosen = choose(np.ones(24), features, count=1, diversity=1.0, labelled=features[[0, 8]])
+    assert group[chosen[0].index] == 2
+    assert chosen[0].distance == pytest.approx(10.0, abs=0.1)
+
+
+def test_as_many_as_asked_for_even_where_all_are_alike():
+    known = np.zeros((1, 2))
+    for labelled in (None, known):
+        chosen = choose(np.linspace(0, 1, 6), np.zeros((6, 2)), count=4, diversity=1.0, labelled=labelled)
+        assert len({choice.index for choice in chosen}) == 4
+    assert len(choose(np.ones(3), np.zeros((3, 2)), count=9, diversity=1.0)) == 3
 
 
 def test_the_seed_decides_between_equal_chips_only():
@@ -89,6 +127,13 @@ def test_the_seed_decides_between_equal_chips_only():
     assert len(firsts) > 1
     values = np.linspace(0, 1, 8)
     assert {choose(values, np.zeros((8, 1)), count=1, diversity=0.5, seed=s)[0].index for s in range(5)} == {7}
+
+
+def test_centres_that_are_held_do_not_move():
+    points = np.array([[0.0], [1.0], [9.0], [11.0]])
+    centres, nearest = kmeans(points, count=1, rng=np.random.default_rng(0), fixed=np.array([[0.5]]))
+    assert centres.tolist() == [[10.0]]
+    assert nearest.tolist() == [1, 1, 0, 0]
 
 
 @pytest.mark.parametrize(("diversity", "count"), [(-0.1, 1), (1.1, 1), (float("nan"), 1), (0.5, 0)])
@@ -116,6 +161,7 @@ def test_the_ranking_is_deterministic_and_sorted(tiny_model):
     chips = cut_cube(cube(128, 192), name="a", chip_px=64)
     first = rank_chips(tiny_model, chips, count=4)
     assert places(first) == places(rank_chips(tiny_model, chips, count=4))
+    assert [one.uncertainty for one in first] == sorted((one.uncertainty for one in first), reverse=True)
     plain = rank_chips(tiny_model, chips, count=6, diversity=0.0)
     assert [one.uncertainty for one in plain] == sorted((one.uncertainty for one in plain), reverse=True)
     assert plain[0].uncertainty > plain[-1].uncertainty
@@ -128,11 +174,17 @@ def test_lazy_cubes_rank_as_loaded_ones(tiny_model):
     assert places(loaded) == places(lazy)
 
 
-def test_a_copy_of_a_chosen_chip_comes_last(tiny_model):
+def test_a_copy_of_a_chosen_chip_is_not_chosen(tiny_model):
     twice = [chip for name in ("a", "b") for chip in cut_cube(cube(64, 192), name=name, chip_px=64)]
-    ranked = rank_chips(tiny_model, twice, count=6, diversity=0.9)
-    assert len({place[1:] for place in places(ranked[:3])}) == 3
-    assert ranked[3].distance == pytest.approx(0.0)
+    ranked = rank_chips(tiny_model, twice, count=3, diversity=1.0)
+    assert len({place[1:] for place in places(ranked)}) == 3
+    assert ranked[2].distance > 0.0
+
+
+def test_chips_like_labelled_ones_come_in_last(tiny_model):
+    chips = cut_cube(cube(64, 192), name="a", chip_px=64)
+    ranked = rank_chips(tiny_model, chips, count=1, diversity=1.0, labelled=chips[:2])
+    assert places(ranked) == [("a", 0, 128)]
 
 
 def test_chips_without_data_are_never_chosen(tiny_model):

@@ -39,12 +39,12 @@ ChipsOption = Annotated[
 PictureOption = Annotated[
     str | None, typer.Option("--picture", metavar="FILE", show_default=False, help="Write a picture of the chips.")
 ]
-UncertaintyOption = Annotated[str, typer.Option(help="entropy, margin, or disagreement (of an ensemble).")]
-DiversityOption = Annotated[float, typer.Option(help="0 goes by uncertainty alone, 1 by difference alone.")]
+UncertaintyOption = Annotated[str, typer.Option(help="margin, entropy, or disagreement (of an ensemble).")]
+DiversityOption = Annotated[float, typer.Option(help="0 goes by uncertainty alone, 1 by looks alone.")]
 StyleOption = Annotated[str, typer.Option(help="Codes to be unsure between: 4-class, cloud-noncloud, valid-invalid.")]
 ValidOption = Annotated[float, typer.Option("--min-valid", help="Smallest share of valid pixels of a chip.")]
 SplitOption = Annotated[str, typer.Option(help="Which patches of a folder of patches.")]
-SeedOption = Annotated[int, typer.Option(min=0, help="Decides between equal chips.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Decides between equal chips, and starts the clusters.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")]
 
 
@@ -58,8 +58,8 @@ def select(
     out: OutOption = None,
     chips_folder: ChipsOption = None,
     picture: PictureOption = None,
-    uncertainty: UncertaintyOption = "entropy",
-    diversity: DiversityOption = 0.5,
+    uncertainty: UncertaintyOption = "margin",
+    diversity: DiversityOption = 0.3,
     output_style: StyleOption = "4-class",
     min_valid: ValidOption = 0.5,
     split: SplitOption = "unlabelled",
@@ -73,7 +73,7 @@ def select(
     quiet: QuietOption = False,
     debug: opt.DebugOption = False,  # noqa: ARG001  # read by @reporting
 ) -> None:
-    """Rank chips of unlabelled images for labelling: those the model is unsure of, and that differ."""
+    """Rank chips of unlabelled images for labelling: those the model is unsure of, that differ, that are typical."""
     from xcloudmask.training.selection import rank_chips
 
     _check_outputs(out, chips_folder, picture)

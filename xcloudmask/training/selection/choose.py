@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from xcloudmask.errors import ArgumentError
+from xcloudmask.training.selection.kmeans import kmeans, squared_distances
 
 __all__ = ["Choice", "choose"]
 
 _Floats = npt.NDArray[np.float64]
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +25,7 @@ class Choice:
     distance: float
     """Distance of its features to the nearest chip chosen or labelled before; NaN where there is none."""
     score: float
-    """What it was chosen by, 0 to 1."""
+    """Rank of its uncertainty among the candidates, 0 to 1; 1 is the most uncertain."""
 
 
 def choose(
@@ -35,7 +37,7 @@ def choose(
     seed: int = 0,
     labelled: _Floats | None = None,
 ) -> list[Choice]:
-    """Choose chips one after the other, by uncertainty and by distance to those chosen already.
+    """Choose chips that are uncertain, differ from each other and stand for others.
 
     Parameters
     ----------
@@ -46,16 +48,17 @@ def choose(
     count
         How many; fewer where fewer can be chosen.
     diversity
-        0 goes by uncertainty alone, 1 by distance alone.
+        Share of the other candidates that may come in: 0 takes the `count` most uncertain ones, whatever they look
+        like; 1 goes by looks alone.
     seed
-        Decides between chips that are equal in everything.
+        Decides between chips that are equal in everything, and starts the clusters.
     labelled
         (chip, feature) of chips that have labels already.
 
     Returns
     -------
     list of Choice
-        In the order of the choice.
+        The most uncertain first.
 
     Raises
     ------
@@ -64,39 +67,59 @@ def choose(
 
     Notes
     -----
-    With diversity 1 it is the greedy k-center of Sener and Savarese (2018), arXiv:1708.00489: the chip farthest from
-    all chosen ones comes next. Uncertainty enters as the chip's rank in the pool, and distance as a share of the
-    largest one left, so neither depends on its unit. Weighing both is as old as Ash et al. (2020), arXiv:1906.03671,
-    who draw by the distance of gradients, which holds both.
+    The most uncertain candidates are clustered by k-means, and the chip nearest to the centre of each cluster is
+    chosen: it stands for others, where the farthest chip (k-center) would be an odd one. That labels of uncertain
+    chips pay only if those differ, and how to have both: Zhdanov (2019), arXiv:1901.05954, and Citovsky et al. (2021),
+    arXiv:2107.14263. Why small budgets want typical chips: Hacohen, Dekel and Weinshall (2022), arXiv:2202.02794.
+    Labelled chips are centres that do not move, so chips like them are not chosen again.
 
     Examples
     --------
-    >>> features = np.array([[0.0], [0.1], [5.0]])
-    >>> [choice.index for choice in choose(np.array([0.9, 0.8, 0.1]), features, count=2, diversity=0.0)]
+    >>> features = np.array([[0.0], [0.1], [5.0], [5.1]])
+    >>> uncertainty = np.array([0.9, 0.8, 0.2, 0.1])
+    >>> [choice.index for choice in choose(uncertainty, features, count=2, diversity=0.0)]
     [0, 1]
-    >>> [choice.index for choice in choose(np.array([0.9, 0.8, 0.1]), features, count=2, diversity=0.7)]
+    >>> [choice.index for choice in choose(uncertainty, features, count=2, diversity=1.0)]
     [0, 2]
     """
     if not 0.0 <= diversity <= 1.0:
         raise ArgumentError(f"diversity={diversity:g} is not possible. Expected 0 (uncertainty alone) to 1.")
     if count < 1:
         raise ArgumentError(f"count={count} is not possible. Expected 1 or more.")
-    left = np.isfinite(uncertainty)
-    ranks = _ranks(uncertainty, left)
-    order = np.random.default_rng(seed).permutation(len(uncertainty))
-    nearest = np.full(len(uncertainty), np.inf)
-    for known in () if labelled is None else labelled:
-        nearest = np.minimum(nearest, _distance(features, known))
-    chosen: list[Choice] = []
-    while len(chosen) < count and left.any():
-        scores = (1.0 - diversity) * ranks + diversity * _share_of_largest(nearest, left)
-        # The last key counts first; the random order decides where all else is equal.
-        index = int(np.lexsort((order, -ranks, -scores, ~left))[0])
-        distance = float(nearest[index]) if np.isfinite(nearest[index]) else float("nan")
-        chosen.append(Choice(index=index, distance=distance, score=float(scores[index])))
-        left[index] = False
-        nearest = np.minimum(nearest, _distance(features, features[index]))
-    return chosen
+    rng = np.random.default_rng(seed)
+    there = np.isfinite(uncertainty)
+    # The last key counts first; a random order decides between equal chips.
+    order = np.lexsort((rng.permutation(len(uncertainty)), -np.where(there, uncertainty, -np.inf)))[: int(there.sum())]
+    short = order[: count + round(diversity * max(0, len(order) - count))]
+    known = np.empty((0, features.shape[1])) if labelled is None else labelled
+    typical: set[int] = set() if len(short) <= count else _typical(features[short], count, known, rng)
+    chosen = [int(index) for place, index in enumerate(short) if place in typical]
+    # Where clusters are empty, because chips are alike or labelled ones lie nearer, the most uncertain ones fill up.
+    chosen += [int(index) for index in short if index not in chosen][: count - len(chosen)]
+    chosen.sort(key=[int(index) for index in order].index)
+    return _described(chosen, features, known, _ranks(uncertainty, there))
+
+
+def _typical(points: _Floats, count: int, known: _Floats, rng: np.random.Generator) -> set[int]:
+    """Return the point nearest to the centre of each cluster; of equal ones the first."""
+    centres, nearest = kmeans(points, count=count, rng=rng, fixed=known)
+    distances = squared_distances(points, centres)
+    members = (np.flatnonzero(nearest == cluster) for cluster in range(count))
+    return {int(own[_first_least(distances[own, cluster])]) for cluster, own in enumerate(members) if len(own)}
+
+
+def _first_least(values: _Floats) -> int:
+    """Return the place of the least value; those that differ by rounding alone are equal."""
+    return int(np.flatnonzero(values <= values.min() + _ROUNDING)[0])
+
+
+def _described(chosen: list[int], features: _Floats, known: _Floats, ranks: _Floats) -> list[Choice]:
+    choices = []
+    for place, index in enumerate(chosen):
+        before = np.concatenate([known, features[chosen[:place]]])
+        distance = np.sqrt(squared_distances(before, features[[index]]).min()) if len(before) else np.nan
+        choices.append(Choice(index=index, distance=float(distance), score=float(ranks[index])))
+    return choices
 
 
 def _ranks(values: _Floats, there: npt.NDArray[np.bool_]) -> _Floats:
@@ -106,15 +129,3 @@ def _ranks(values: _Floats, there: npt.NDArray[np.bool_]) -> _Floats:
         _, dense = np.unique(values[there], return_inverse=True)
         ranks[there] = (dense + 1) / (dense.max() + 1)
     return ranks
-
-
-def _distance(features: _Floats, other: _Floats) -> _Floats:
-    result: _Floats = np.sqrt(((features - other) ** 2).sum(axis=1))
-    return result
-
-
-def _share_of_largest(nearest: _Floats, left: npt.NDArray[np.bool_]) -> _Floats:
-    if np.isinf(nearest).any():
-        return np.ones(len(nearest))  # nothing is chosen yet
-    largest = float(nearest[left].max())
-    return nearest / largest if largest > 0 else np.zeros(len(nearest))

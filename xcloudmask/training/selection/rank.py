@@ -23,10 +23,12 @@ from xcloudmask.training.selection.chips import Chip
 from xcloudmask.training.selection.choose import choose
 from xcloudmask.training.selection.measures import Uncertainty, describe, levelled, standardised, uncertainty_of
 
-__all__ = ["DIVERSITY", "RankedChip", "rank_chips"]
+__all__ = ["DIVERSITY", "UNCERTAINTY", "RankedChip", "rank_chips"]
 
-DIVERSITY = 0.5
-"""Weight of distance against uncertainty: half and half."""
+DIVERSITY = 0.3
+"""Share of the other candidates that may come in beside the most uncertain ones."""
+UNCERTAINTY: Uncertainty = "margin"
+"""What counts as unsure where nothing else is said."""
 _AT_ONCE = 32
 _VALID_SHARE = 0.5
 
@@ -46,7 +48,7 @@ class RankedChip:
     distance: float
     """Distance to the nearest chip labelled or ranked before, in spreads of the pool; NaN where there is none."""
     score: float
-    """What it was chosen by, 0 to 1."""
+    """Rank of its uncertainty in the pool, 0 to 1; 1 is the most uncertain."""
     valid_share: float
     """Share of its pixels that have data."""
 
@@ -66,7 +68,7 @@ def rank_chips(
     chips: Sequence[Chip],
     *,
     count: int,
-    uncertainty: Uncertainty = "entropy",
+    uncertainty: Uncertainty = UNCERTAINTY,
     diversity: float = DIVERSITY,
     output_style: OutputStyle = "4-class",
     labelled: Sequence[Chip] = (),
@@ -76,7 +78,7 @@ def rank_chips(
     precision: Precision = "auto",
     on_chip: Callable[[], None] | None = None,
 ) -> list[RankedChip]:
-    """Rank chips for labelling: those that the model is unsure of, and that differ from each other.
+    """Rank chips for labelling: those that the model is unsure of, that differ, and that stand for others.
 
     Parameters
     ----------
@@ -89,7 +91,8 @@ def rank_chips(
     uncertainty
         "entropy", "margin" or "disagreement"; see `xcloudmask.training.selection.measures.uncertainty_of`.
     diversity
-        0 goes by uncertainty alone, 1 by distance alone.
+        Share of the other candidates that may come in beside the `count` most uncertain ones: 0 goes by uncertainty
+        alone, 1 by looks alone.
     output_style
         Codes that the model may be unsure between. "cloud-noncloud" does not count doubt between thick and thin
         cloud, or between clear and shadow.
@@ -98,7 +101,7 @@ def rank_chips(
     min_valid_share
         Chips with a smaller share of valid pixels are never chosen, nor those without any.
     seed
-        Decides between equal chips.
+        Decides between equal chips, and starts the clusters.
     device, precision
         As in `xcloudmask.predict`.
     on_chip
@@ -107,7 +110,7 @@ def rank_chips(
     Returns
     -------
     list of RankedChip
-        At most `count`, in the order to label them.
+        At most `count`, the most uncertain first.
 
     Raises
     ------
