@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import rioxarray  # noqa: F401 - registers .rio
 import xarray as xr
 
 import xcloudmask  # noqa: F401 - registers the accessor
