@@ -36,7 +36,8 @@ NUMPY = {
 }
 DASK = {"graph"}
 TOP = {"__init__", "_accessor", "cli", "__main__"}
-ABOVE_NUMPY = {"simulate.cubes", "simulate.over", "simulate.scene", "simulate.series", "training"}  # built on the engine's parts, used by nobody below
+# Built on the engine's parts, used by nobody below.
+ABOVE_NUMPY = {"simulate.cubes", "simulate.over", "simulate.scene", "simulate.series", "training"}
 
 
 def layer(module: str) -> int:
