@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import numpy.typing as npt
 
 from xcloudmask.classes import CloudClass
-from xcloudmask.errors import ArgumentError
+from xcloudmask.evaluate import Kind, sets_from_labels
 from xcloudmask.simulate.clouds import SHADOW_TRANSMISSION, THICK_ALBEDO, THIN_ALBEDO, CloudScene
 
 __all__ = [
@@ -30,15 +32,6 @@ CLOUD = THICK | THIN
 NOT_CLOUD = CLEAR | SHADOW
 ANY = CLOUD | NOT_CLOUD
 """Nothing is known: no loss, no score."""
-
-_SETS: dict[str, tuple[int, int, int, int]] = {
-    "label4": (CLEAR, THICK, THIN, SHADOW),
-    "label3_noshadowclass": (NOT_CLOUD, THICK, THIN, ANY),
-    "label_cloud_only": (NOT_CLOUD, CLOUD, CLOUD, ANY),
-    "label_cloud_shadow": (CLEAR, CLOUD, CLOUD, SHADOW),
-    "label_shadow_manual_cloud_auto": (CLEAR, CLOUD, CLOUD, SHADOW),
-    "clear": (CLEAR, ANY, ANY, ANY),
-}
 
 
 def allowed_from_labels(label: npt.NDArray[np.uint8], *, kind: str) -> npt.NDArray[np.uint8]:
@@ -70,14 +63,7 @@ def allowed_from_labels(label: npt.NDArray[np.uint8], *, kind: str) -> npt.NDArr
     >>> allowed_from_labels(np.array([[0, 1, 255]], np.uint8), kind="label_cloud_only").tolist()
     [[9, 6, 15]]
     """
-    if kind not in _SETS:
-        raise ArgumentError(f"kind={kind!r} is unknown. Expected one of {', '.join(map(repr, _SETS))}.")
-    table = np.full(256, ANY, np.uint8)
-    table[:4] = _SETS[kind]
-    if kind == "label3_noshadowclass" and not np.isin(label, (1, 2, 3)).any():
-        # No cloud anywhere: nothing there to cast a shadow.
-        table[0] = CLEAR
-    return table[label]
+    return sets_from_labels(label, kind=cast("Kind", kind))  # which checks the kind
 
 
 def guess_one(allowed: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
