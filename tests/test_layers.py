@@ -14,6 +14,7 @@ ROOT = Path(xcloudmask.__file__).parent
 NUMPY = {
     "_bandnames",
     "_buffers",
+    "_files",
     "_optional",
     "_sensor",
     "_version",

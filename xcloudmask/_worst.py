@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from xcloudmask._files import partial_file
 from xcloudmask._optional import require
 from xcloudmask._pictures import colour_codes, hex_to_rgb
 from xcloudmask.classes import NODATA, NODATA_COLOUR, STYLES, CloudClass
@@ -190,15 +190,8 @@ def save_worst(cases: Sequence[Case], path: Path) -> Path:
     for row, case in zip(rows, cases, strict=True):
         _draw_row(row, case)
     _add_legend(figure)
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
+    with partial_file(path) as partial:
         figure.savefig(partial, dpi=110)
-        partial.replace(path)
-    except (OSError, ValueError) as error:
-        raise WriteError(f"{path} cannot be written: {error}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
     return path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -14,12 +13,13 @@ import numpy.typing as npt
 import xarray as xr
 from dask import base as dask_base
 
+from xcloudmask._files import partial_file
 from xcloudmask._mask_checks import check_alignment, style_of
 from xcloudmask._optional import require
 from xcloudmask._pictures import colour_codes, is_valid, stretch
 from xcloudmask.bands import select_bands
 from xcloudmask.classes import NODATA, NODATA_COLOUR, Style
-from xcloudmask.errors import ArgumentError, ArgumentTypeError, BandNotFoundError, NotACubeError, WriteError
+from xcloudmask.errors import ArgumentError, ArgumentTypeError, BandNotFoundError, NotACubeError
 from xcloudmask.grid import resolution_m, spatial_dims, time_dim
 from xcloudmask.radiometry import nodata_values
 
@@ -149,15 +149,8 @@ def save_picture(
     columns, style, aspect = _columns(mask, rgb=rgb, reference=reference, time=time, max_px=max_px)
     _draw(_make_axes(figure, columns, aspect), columns, aspect)
     _add_legend(figure, style)
-    partial = target.with_name(f".{target.stem}.partial{target.suffix}")
-    try:
+    with partial_file(target) as partial:
         figure.savefig(partial, dpi=150)
-        partial.replace(target)
-    except (OSError, ValueError) as error:
-        raise WriteError(f"{target} cannot be written: {error}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
     return target
 
 

@@ -336,11 +336,10 @@ def _fact(value: object) -> str:
 
 
 def _write_text(path: Path, text: str) -> None:
+    from xcloudmask._files import replace_text
     from xcloudmask.errors import WriteError
 
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(text)
-        partial.replace(path)
+        replace_text(path, text)
     except OSError as error:
         raise WriteError(f"{path} cannot be written: {error.strerror or error}.") from error

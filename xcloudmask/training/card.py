@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xcloudmask._files import replace_text
 from xcloudmask.errors import ArgumentError
 from xcloudmask.models.architectures import measure_geometry
 from xcloudmask.training.checkpoint import Progress
@@ -171,9 +172,7 @@ def add_evaluation(card: str | Path, evaluation: str | Path) -> None:
         "results": {level: {k: v for k, v in one.items() if k != "patches"} for level, one in results.items()},
     }
     plain["metrics"] = {**plain.get("metrics", {}), **_flat(results)}
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(plain, indent=2) + "\n")
-    partial.replace(path)
+    replace_text(path, json.dumps(plain, indent=2) + "\n")
 
 
 def _flat(results: Mapping[str, Any]) -> dict[str, float]:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from xcloudmask._files import replace_text
 from xcloudmask.errors import WeightsError
 
 __all__ = ["Progress", "export", "load_checkpoint", "load_network", "read_progress", "save_checkpoint"]
@@ -200,9 +201,7 @@ def export(net: nn.Module, folder: Path, *, card: Mapping[str, Any]) -> Path:
     path = folder / f"{card['name']}.json"
     plain = {**card, **_evaluation(path, digest, card), "weights": weights.name, "sha256": digest}
     partial.replace(weights)
-    written = path.with_suffix(".partial")
-    written.write_text(json.dumps(plain, indent=2) + "\n")
-    written.replace(path)
+    replace_text(path, json.dumps(plain, indent=2) + "\n")
     return path
 
 

@@ -6,6 +6,8 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
+from xcloudmask._files import replace_text
+
 __all__ = ["HISTORY", "append_row", "read_history", "trim"]
 
 HISTORY = "history.csv"
@@ -50,9 +52,7 @@ def trim(folder: Path, *, after: int) -> None:
         for row in rows
         if row.endswith("\n") and row.count(",") == head.count(",") and int(row.split(",")[0]) <= after
     ]
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join([head, *kept]))
-    partial.replace(path)
+    replace_text(path, "".join([head, *kept]))
     if not kept:
         path.unlink()
 

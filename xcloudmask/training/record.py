@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from xcloudmask._files import replace_text
 from xcloudmask._version import __version__
 from xcloudmask.errors import ArgumentError
 from xcloudmask.training.config import CardOptions, TrainConfig, to_toml
@@ -73,8 +74,8 @@ def keep_record(out: Path, config: TrainConfig, *, start: Start | None, pools: M
         record = replace(record, code_versions=tuple(dict.fromkeys([*before.code_versions, __version__])))
     out.mkdir(parents=True, exist_ok=True)
     plain = {name: getattr(record, name) for name in ("settings", "start", "data", "code_versions")}
-    _write(out / CONFIG_FILE, to_toml(config))
-    _write(path, json.dumps(plain, indent=2) + "\n")
+    replace_text(out / CONFIG_FILE, to_toml(config))
+    replace_text(path, json.dumps(plain, indent=2) + "\n")
     return record
 
 
@@ -137,9 +138,3 @@ def _differences(before: Any, now: Any, *, prefix: str = "") -> list[str]:
         names = {key: f"{prefix}.{key}" if prefix else str(key) for key in before}
         return [text for key, name in names.items() for text in _differences(before[key], now.get(key), prefix=name)]
     return [] if before == now else [f"{prefix} = {before!r}, and this one has {now!r}"]
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(text)
-    partial.replace(path)

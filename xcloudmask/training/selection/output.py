@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from xcloudmask._files import partial_file
 from xcloudmask._optional import require
 from xcloudmask._pictures import is_valid, stretch
 from xcloudmask.bands import select_bands
@@ -53,7 +53,7 @@ def write_table(ranked: Sequence[RankedChip], path: Path) -> Path:
     WriteError
         The file cannot be written.
     """
-    with _partial(path) as partial, partial.open("w", newline="") as file:
+    with partial_file(path) as partial, partial.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for one in ranked:
@@ -124,7 +124,7 @@ def write_chip(chip: Chip, path: Path) -> Path:
     }
     if affine is not None:
         profile["transform"] = rasterio.Affine(*affine)
-    with _partial(path) as partial, open_quietly(str(partial), "w", **profile) as target:
+    with partial_file(path) as partial, open_quietly(str(partial), "w", **profile) as target:
         target.write(pixels)
         target.descriptions = tuple(bands)
         target.scales = tuple(float(band.attrs.get("scale_factor", 1.0)) for band in bands.values())
@@ -191,7 +191,7 @@ def save_sheet(ranked: Sequence[RankedChip], path: Path) -> Path:
         place.set_title(f"{one.rank}: {_short(one.chip)}\nuncertainty {one.uncertainty:.2f}", fontsize=7)
     for place in axes:
         place.set_axis_off()
-    with _partial(path) as partial:
+    with partial_file(path) as partial:
         figure.savefig(partial, dpi=120)
     return path
 
@@ -231,17 +231,3 @@ def _shown(chip: Chip) -> tuple[list[npt.NDArray[Any]], npt.NDArray[np.bool_]]:
         seen = np.logical_and.reduce([is_valid(band, value) for band, value in zip(arrays, values, strict=True)])
         return [found[role] for role in roles], seen
     raise BandNotFoundError(f"{chip.name} has no band that can be shown. Expected red, green and blue, or red.")
-
-
-@contextmanager
-def _partial(path: Path) -> Iterator[Path]:
-    """Yield a name beside the target, which becomes the target when all went well."""
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
-        yield partial
-        partial.replace(path)
-    except (OSError, ValueError) as error:
-        raise WriteError(f"{path} cannot be written: {error}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
