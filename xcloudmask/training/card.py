@@ -11,6 +11,7 @@ from typing import Any
 from xcloudmask._files import replace_text
 from xcloudmask.errors import ArgumentError
 from xcloudmask.models.architectures import measure_geometry
+from xcloudmask.models.spec import ModelSpec
 from xcloudmask.training.checkpoint import Progress
 from xcloudmask.training.config import TrainConfig
 from xcloudmask.training.data import BANDS, read_table
@@ -162,10 +163,12 @@ def add_evaluation(card: str | Path, evaluation: str | Path) -> None:
     model, results = measured.get("model"), measured.get("results")
     if not isinstance(model, dict) or not isinstance(results, dict):
         raise ArgumentError(f"{evaluation} is no evaluation. Expected what xcloudmask evaluate --json writes.")
-    if model.get("sha256") != plain.get("sha256"):
+    # An ensemble's card has no checksum of its own: it is made of those of the members.
+    own = str(plain.get("sha256") or ModelSpec.from_card(path).sha256)
+    if model.get("sha256") != own:
         raise ArgumentError(
             f"{evaluation} is of the weights {str(model.get('sha256'))[:12]}, and {card} "
-            f"of {str(plain.get('sha256'))[:12]}. Type: xcloudmask evaluate --model {card} --json {evaluation}"
+            f"of {own[:12]}. Type: xcloudmask evaluate --model {card} --json {evaluation}"
         )
     plain["evaluation"] = {
         **{key: measured[key] for key in ("xcloudmask_version", "settings") if key in measured},
