@@ -1,16 +1,20 @@
-"""Codes and bands to colours, in plain numpy."""
+"""Codes and bands to colours, in plain numpy, and their legend."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from xcloudmask._optional import require
 from xcloudmask.classes import NODATA_COLOUR, Style
 
-__all__ = ["colour_codes", "hex_to_rgb", "is_valid", "stretch"]
+__all__ = ["PICTURE_SUFFIXES", "add_legend", "colour_codes", "hex_to_rgb", "is_valid", "stretch"]
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
+"""What the command line writes pictures as."""
 
 _STRETCH_PERCENT = (1.0, 98.0)
 _GAMMA = 1.8
@@ -119,3 +123,22 @@ def hex_to_rgb(colour: str) -> tuple[int, int, int]:
     (255, 0, 16)
     """
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def add_legend(figure: Any, entries: Iterable[tuple[str, str]], *, columns: int, fontsize: int) -> None:
+    """Put a legend of colours below a figure.
+
+    Parameters
+    ----------
+    figure
+        Of matplotlib, with constrained layout.
+    entries
+        Names and colours; underscores become spaces.
+    columns
+        Entries in a row.
+    fontsize
+        In points.
+    """
+    patch = require("matplotlib.patches", extra="viz").Patch
+    handles = [patch(facecolor=colour, edgecolor="#555555", label=name.replace("_", " ")) for name, colour in entries]
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=fontsize, frameon=False)

@@ -12,14 +12,13 @@ import numpy.typing as npt
 
 from xcloudmask._files import partial_file
 from xcloudmask._optional import require
-from xcloudmask._pictures import colour_codes, hex_to_rgb
+from xcloudmask._pictures import add_legend, colour_codes, hex_to_rgb
 from xcloudmask.classes import NODATA, NODATA_COLOUR, STYLES, CloudClass
 from xcloudmask.errors import WriteError
 from xcloudmask.evaluate import Counted, scores
 
-__all__ = ["PICTURE_SUFFIXES", "Case", "errors_of", "make_case", "save_worst", "worst"]
+__all__ = ["Case", "errors_of", "make_case", "save_worst", "worst"]
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
 _SIDE_PX = 512
 _PANEL_INCHES = 3.0
 _WHITE, _GAMMA = 1.0, 1.8
@@ -230,8 +229,6 @@ def _set_colours() -> npt.NDArray[np.uint8]:
 
 
 def _add_legend(figure: Any) -> None:
-    patch = require("matplotlib.patches", extra="viz").Patch
     style = STYLES["4-class"]
     entries = [*zip(style.meanings, style.colours, strict=True), *_SET_COLOURS.values(), *_ERRORS]
-    handles = [patch(facecolor=colour, edgecolor="#555555", label=name.replace("_", " ")) for name, colour in entries]
-    figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=7, frameon=False)
+    add_legend(figure, entries, columns=6, fontsize=7)

@@ -16,7 +16,7 @@ from dask import base as dask_base
 from xcloudmask._files import partial_file
 from xcloudmask._mask_checks import check_alignment, style_of
 from xcloudmask._optional import require
-from xcloudmask._pictures import colour_codes, is_valid, stretch
+from xcloudmask._pictures import add_legend, colour_codes, is_valid, stretch
 from xcloudmask.bands import select_bands
 from xcloudmask.classes import NODATA, NODATA_COLOUR, Style
 from xcloudmask.errors import ArgumentError, ArgumentTypeError, BandNotFoundError, NotACubeError
@@ -312,7 +312,5 @@ def _draw(axes: Any, columns: list[Column], aspect: float) -> None:
 
 
 def _add_legend(figure: Any, style: Style) -> None:
-    patch = require("matplotlib.patches", extra="viz").Patch
     entries = [*zip(style.meanings, style.colours, strict=True), ("nodata", NODATA_COLOUR)]
-    handles = [patch(facecolor=colour, edgecolor="#555555", label=name.replace("_", " ")) for name, colour in entries]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False)
+    add_legend(figure, entries, columns=len(entries), fontsize=8)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import typer
 
 from xcloudmask.cli import _options as opt
+from xcloudmask.cli._files import check_files, check_picture
 from xcloudmask.cli._report import reporting, stderr, stdout, usage_error
 
 if TYPE_CHECKING:
@@ -148,17 +149,8 @@ def _check_unused(given: Mapping[str, object]) -> None:
 
 def _check_files(json_file: str | None, markdown_file: str | None, worst: str | None) -> None:
     """Refuse outputs that cannot be written, before anything is computed."""
-    from xcloudmask._optional import require
-    from xcloudmask._worst import PICTURE_SUFFIXES
-    from xcloudmask.errors import WriteError
-
-    for given in (json_file, markdown_file, worst):
-        if given is not None and (Path(given).is_dir() or not Path(given).absolute().parent.is_dir()):
-            raise WriteError(f"{given} cannot be written: expected the name of a file in a folder that exists.")
-    if worst is not None:
-        if Path(worst).suffix.lower() not in PICTURE_SUFFIXES:
-            raise usage_error(f"--worst {worst}: expected a name that ends in {', '.join(PICTURE_SUFFIXES)}.")
-        require("matplotlib.figure", extra="viz")
+    check_files(json_file, markdown_file, worst)
+    check_picture("--worst", worst)
 
 
 def _levels(level: str) -> list[str]:

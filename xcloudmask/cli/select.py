@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xcloudmask.cli import _options as opt
-from xcloudmask.cli._report import reporting, stderr, stdout, usage_error
+from xcloudmask.cli._files import check_files, check_picture
+from xcloudmask.cli._report import reporting, stderr, stdout
 
 if TYPE_CHECKING:
     from xcloudmask.training.selection import Chip, RankedChip
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["select"]
 
 _STORES = (".zarr", ".nc", ".nc4", ".netcdf", ".h5")
-_PICTURES = (".png", ".jpg", ".pdf", ".svg")
 
 InputsArgument = Annotated[
     list[str],
@@ -110,17 +110,12 @@ def _check_outputs(out: str | None, chips_folder: str | None, picture: str | Non
     from xcloudmask._optional import require
     from xcloudmask.errors import WriteError
 
-    for given in (out, picture):
-        if given is not None and (Path(given).is_dir() or not Path(given).absolute().parent.is_dir()):
-            raise WriteError(f"{given} cannot be written: expected the name of a file in a folder that exists.")
+    check_files(out, picture)
     if chips_folder is not None:
         if Path(chips_folder).exists() and (not Path(chips_folder).is_dir() or any(Path(chips_folder).iterdir())):
             raise WriteError(f"--chips {chips_folder} exists and is not empty. Give another folder.")
         require("rasterio", extra="cog")
-    if picture is not None:
-        if Path(picture).suffix.lower() not in _PICTURES:
-            raise usage_error(f"--picture {picture}: expected a name that ends in {', '.join(_PICTURES)}.")
-        require("matplotlib.figure", extra="viz")
+    check_picture("--picture", picture)
 
 
 def _chips(inputs: Sequence[str], *, split: str, chip_px: int, **how: Any) -> list[Chip]:

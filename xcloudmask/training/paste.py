@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from xcloudmask.simulate.patterns import blur
 from xcloudmask.training.labels import ANY, CLEAR, NOT_CLOUD, SHADOW
 
 __all__ = ["paste_clouds"]
@@ -91,6 +92,5 @@ def _shade(image: _FloatImage, light: _FloatImage, rng: np.random.Generator) -> 
 
 def _blur(field: _FloatImage, times: int) -> _FloatImage:
     for _ in range(times):
-        for axis in (0, 1):
-            field = 0.5 * field + 0.25 * (np.roll(field, 1, axis) + np.roll(field, -1, axis))
-    return np.asarray(field, np.float32)
+        field = blur(field[None], share=0.25)[0]
+    return field
