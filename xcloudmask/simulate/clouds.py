@@ -39,7 +39,7 @@ ISCCP's classes (Rossow and Schiffer, 1999, BAMS 80)."""
 SHADOW_TRANSMISSION = 0.6
 """Share of the direct sunlight below which a pixel is called shadow."""
 
-_FIRST = (0.44, 0.26, 0.13, 0.06, 0.04, 0.07)
+_FIRST = (0.56, 0.19, 0.11, 0.05, 0.03, 0.06)
 _SECOND = (0.3, 0.05, 0.4, 0.1, 0.1, 0.05)
 """Shares of the kinds, in the order of CLOUD_KINDS, of the first layer and of a second one."""
 _DIFFUSE_ALOFT = 0.35
@@ -99,7 +99,7 @@ def add_clouds(
     kinds
         The layers; None draws one or two.
     sun
-        None draws a zenith angle of 15 to 75 degrees and any azimuth.
+        None draws a zenith angle of 15 to 72 degrees and any azimuth.
     view
         Where the satellite stands: clouds are seen away from it, by their height. None is overhead.
 
@@ -129,7 +129,7 @@ def add_clouds(
         raise ArgumentError(
             f"The image has {len(image)} bands and there are {len(wavelengths_nm)} wavelengths: give one per band."
         )
-    sun = sun or Sun(zenith_deg=float(15.0 + 60.0 * rng.beta(1.5, 1.8)), azimuth_deg=float(rng.uniform(0.0, 360.0)))
+    sun = sun or Sun(zenith_deg=float(15.0 + 57.0 * rng.beta(1.5, 2.0)), azimuth_deg=float(rng.uniform(0.0, 360.0)))
     view = view or View()
     window = (int(image.shape[1]), int(image.shape[2]))
     canvas = Canvas(window=window, resolution_m=resolution_m, sun=sun, view=view)

@@ -16,6 +16,8 @@ __all__ = ["cumulus", "draw_tilt", "haze", "log_uniform", "stratus"]
 
 _SPARSE = 0.35
 """Share of the cumulus fields that are a few clouds in an otherwise clear image."""
+_FAIR = 0.5
+"""Share of the cumulus fields that are those of fair weather: small, low, each with its shadow beside it."""
 _BROKEN = 0.4
 """Share of the decks with gaps."""
 
@@ -41,9 +43,12 @@ def cumulus(size: CanvasSize, resolution_m: float, rng: np.random.Generator) -> 
     Islands of a fractal field are many small and few large, by a power law, as cumulus are: Benner and Curry (1998), J.
     Geophys. Res. 103; Wood and Field (2011), J. Climate 24. Power-law spectra inside of clouds: Davis, Marshak et al.
     (1997), J. Atmos. Sci. 54. Thickness grows with the distance from the rim, as cumulus are as deep as they are wide.
+    Those of fair weather are some 100 m to 2 km wide, shallower than wide, and cover a quarter of the sky: Benner and
+    Curry (1998); Lamer and Kollias (2015), Geophys. Res. Lett. 42.
     """
-    cell_m = log_uniform(rng, 150.0, 8000.0)
-    base = log_uniform(rng, 300.0, 2800.0)
+    fair = rng.random() < _FAIR
+    cell_m = log_uniform(rng, 250.0, 3000.0) if fair else log_uniform(rng, 150.0, 8000.0)
+    base = log_uniform(rng, 300.0, 1600.0) if fair else log_uniform(rng, 300.0, 2800.0)
     depth = min(1.5 * base, 0.5 * cell_m) * rng.uniform(0.15, 0.9)
     shape = size(base, base + depth)
     cell_px = float(np.clip(cell_m / resolution_m, 6.0, 400.0))
@@ -52,11 +57,11 @@ def cumulus(size: CanvasSize, resolution_m: float, rng: np.random.Generator) -> 
     detail = fractal_noise(shape, rng=rng, slope=rng.uniform(2.5, 3.1), outer_px=0.7 * cell_px)
     clusters = coarse_noise(shape, rng=rng, slope=4.0, outer_px=6.0 * cell_px)
     field = cells + np.float32(rng.uniform(0.2, 0.5)) * detail + np.float32(rng.uniform(0.0, 0.7)) * clusters
-    cover = rng.uniform(0.003, 0.08) if rng.random() < _SPARSE else rng.beta(1.1, 2.4)
+    cover = rng.uniform(0.003, 0.08) if rng.random() < _SPARSE else rng.beta(1.4, 4.0) if fair else rng.beta(1.1, 2.4)
     excess = soft_positive(field - np.quantile(field[::3, ::3], 1.0 - cover), rng.uniform(0.03, 0.3))
     peak = max(float(np.quantile(excess[::2, ::2], 0.998)), 1e-3)
     lumps = np.exp(np.float32(rng.uniform(0.2, 0.5)) * detail)
-    thickest = log_uniform(rng, 8.0, 90.0)
+    thickest = log_uniform(rng, 5.0, 40.0) if fair else log_uniform(rng, 8.0, 90.0)
     tau = thickest * (excess / peak) ** rng.uniform(0.8, 1.5) * lumps
     return CloudLayer(
         optical_thickness=soften(tau.astype(np.float32), 1.7),

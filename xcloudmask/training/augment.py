@@ -15,7 +15,6 @@ __all__ = [
     "frame",
     "mix_statistics",
     "normalize_window",
-    "path_light",
     "radiometry",
     "relief",
     "resize",
@@ -53,7 +52,7 @@ def relief(image: _FloatImage, rng: np.random.Generator) -> _FloatImage:
     )
     angle = rng.uniform(0.0, 2.0 * np.pi)
     slope = np.cos(angle) * np.gradient(height, axis=0) + np.sin(angle) * np.gradient(height, axis=1)
-    shade = np.clip(1.0 + rng.uniform(0.1, 0.45) * slope / max(float(slope.std()), 1e-6), 0.25, 1.5)
+    shade = np.clip(1.0 + rng.uniform(0.08, 0.3) * slope / max(float(slope.std()), 1e-6), 0.25, 1.5)
     return np.asarray(image * shade, np.float32)
 
 
@@ -95,19 +94,6 @@ def water(image: _FloatImage, rng: np.random.Generator) -> _FloatImage:
         + np.float32(rng.uniform(0, 0.03))
     )
     return np.asarray(image * (1.0 - cover) + np.maximum(sea, 0.0) * cover, np.float32)
-
-
-def path_light(image: _FloatImage, wavelengths_nm: tuple[float, ...], rng: np.random.Generator) -> _FloatImage:
-    """Add the light that the air scatters into the view, as reflectance at the top of the atmosphere has it.
-
-    Optical thickness of the air: 0.0972 at 550 nm, falling with the fourth power of the wavelength (Bodhaine et al.,
-    1999, J. Atmos. Oceanic Technol. 16); single scattering with the sun at 20 to 65 degrees, and some aerosol.
-    """
-    waves = np.array(wavelengths_nm, np.float32)[:, None, None] / np.float32(550.0)
-    air_mass = 1.0 / np.cos(np.radians(rng.uniform(20.0, 65.0)))
-    air = 0.0972 * waves**-4 * np.float32(0.2 * air_mass)
-    aerosol = np.float32(rng.uniform(0.0, 0.02) * air_mass) * waves ** np.float32(-rng.uniform(0.5, 1.5))
-    return np.asarray(air + aerosol + image * (1.0 - air), np.float32)
 
 
 def radiometry(image: _FloatImage, rng: np.random.Generator) -> _FloatImage:

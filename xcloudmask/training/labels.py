@@ -33,6 +33,15 @@ NOT_CLOUD = CLEAR | SHADOW
 ANY = CLOUD | NOT_CLOUD
 """Nothing is known: no loss, no score."""
 
+_SEEN = 0.012
+"""A shadow that darkens by less cannot be seen."""
+_LIT = 0.8
+_LEAST_LIT = 0.02
+"""Share of the surroundings that must be sunlit ground for a shadow to show."""
+_AROUND = 8
+"""Half the side of these surroundings, in cells of `_CELL_PX`: about the context of a fast network."""
+_CELL_PX = 8
+
 
 def allowed_from_labels(label: npt.NDArray[np.uint8], *, kind: str) -> npt.NDArray[np.uint8]:
     """Turn labels of one kind into sets of allowed classes.
@@ -112,11 +121,31 @@ def allowed_from_scene(scene: CloudScene) -> npt.NDArray[np.uint8]:
     allowed = (1 << scene.truth).astype(np.uint8)
     ground = scene.albedo < THIN_ALBEDO
     half_shade = (scene.sun_transmission > SHADOW_TRANSMISSION - 0.15) & (scene.sun_transmission < 0.88)
-    # A shadow that changes nothing (deep water in the near infrared) cannot be seen.
-    unseen = (scene.sun_transmission < SHADOW_TRANSMISSION) & (scene.darkening < 0.012)
+    # A shadow that changes nothing (deep water in the near infrared) cannot be seen, nor one without lit ground to
+    # compare it with.
+    lit = ground & (scene.sun_transmission > _LIT)
+    alone = _share_around(lit) < _LEAST_LIT
+    unseen = (scene.sun_transmission < SHADOW_TRANSMISSION) & ((scene.darkening < _SEEN) | alone)
     allowed[ground & (half_shade | unseen)] |= NOT_CLOUD
     edge = (scene.albedo > 0.5 * THIN_ALBEDO) & (scene.albedo < 1.5 * THIN_ALBEDO)
     beneath = np.where(scene.sun_transmission < SHADOW_TRANSMISSION, SHADOW, CLEAR).astype(np.uint8)
     allowed[edge] |= THIN | beneath[edge]
     allowed[(scene.albedo > 0.8 * THICK_ALBEDO) & (scene.albedo < 1.25 * THICK_ALBEDO)] |= CLOUD
     return allowed
+
+
+def _share_around(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """Share of a square around each pixel in which a mask is true, on cells of some pixels."""
+    height, width = mask.shape
+    rows, columns = -(-height // _CELL_PX), -(-width // _CELL_PX)
+    fill = ((0, rows * _CELL_PX - height), (0, columns * _CELL_PX - width))
+    cells = np.pad(mask, fill, mode="edge").reshape(rows, _CELL_PX, columns, _CELL_PX).mean(axis=(1, 3))
+    sums = np.pad(cells, ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
+    top, bottom = (np.clip(np.arange(rows) + step, 0, rows) for step in (-_AROUND, _AROUND + 1))
+    left, right = (np.clip(np.arange(columns) + step, 0, columns) for step in (-_AROUND, _AROUND + 1))
+    inside = (
+        sums[np.ix_(bottom, right)] - sums[np.ix_(top, right)] - sums[np.ix_(bottom, left)] + sums[np.ix_(top, left)]
+    )
+    share = inside / np.outer(bottom - top, right - left)
+    wide = share.repeat(_CELL_PX, axis=0).repeat(_CELL_PX, axis=1)
+    return np.asarray(wide[:height, :width], np.float32)

@@ -111,21 +111,21 @@ class CubeOptions:
 class Mixture:
     """How samples are drawn. The five shares are weights: they need not add up to 1."""
 
-    real: float = 0.26
+    real: float = 0.22
     """Labelled patches."""
-    thumbnails: float = 0.24
+    thumbnails: float = 0.2
     """Labelled thumbnails."""
-    clouded: float = 0.24
+    clouded: float = 0.28
     """Clear patches under simulated clouds."""
     landscapes: float = 0.14
     """Simulated surfaces under simulated clouds."""
-    pasted: float = 0.12
+    pasted: float = 0.16
     """Clear patches under the clouds of labelled ones."""
-    clear: float = 0.22
+    clear: float = 0.18
     """Share of `clouded` and `landscapes` that stays without a cloud."""
     level_dropped: float = 0.45
     """Share of samples whose level is kept from the network."""
-    nir_dropped: float = 0.15
+    nir_dropped: float = 0.2
     """Share of samples whose near infrared is given up."""
     statistics_mixed: float = 0.2
     """Share of samples normalised as a part of a larger window with another place in it."""
@@ -158,7 +158,7 @@ class FitOptions:
     """Of AdamW."""
     ema: float = 0.998
     """Memory of the averaged weights."""
-    shadow_weight: float = 2.0
+    shadow_weight: float = 2.5
     """Weight of pixels that are known to be shadow; others have 1."""
     thin_weight: float = 1.2
     """Weight of pixels that are known to be thin cloud."""

@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from xcloudmask.simulate.patterns import blur
+from xcloudmask.simulate.shadows import shade_ground
+from xcloudmask.training.data import WAVELENGTHS_NM
 from xcloudmask.training.labels import ANY, CLEAR, NOT_CLOUD, SHADOW
 
 __all__ = ["paste_clouds"]
@@ -59,7 +61,9 @@ def paste_clouds(
     # Rims of thin cloud lie outside of coarse labels: the cut is soft and a little wider than the label.
     opacity = np.clip(1.6 * _blur(cloud.astype(np.float32), 2), 0.0, 1.0)
     light = _sunlight(opacity, resolution_m=resolution_m, rng=rng)
-    shaded = _shade(background, light, rng)
+    shaded = shade_ground(
+        background, light, wavelengths_nm=np.array(WAVELENGTHS_NM, np.float32), diffuse=float(rng.uniform(0.15, 0.42))
+    )
     seen = (background - shaded).max(axis=0) > _SEEN
     image = shaded * (1.0 - opacity) + donor * opacity
     sets = np.full(cloud.shape, CLEAR, np.uint8)
@@ -81,13 +85,6 @@ def _sunlight(opacity: _FloatImage, *, resolution_m: float, rng: np.random.Gener
     of = (slice(max(-dy, 0), height + min(-dy, 0)), slice(max(-dx, 0), width + min(-dx, 0)))
     moved[to] = opacity[of]
     return np.asarray(1.0 - rng.uniform(0.6, 1.0) * _blur(moved, 1), np.float32)
-
-
-def _shade(image: _FloatImage, light: _FloatImage, rng: np.random.Generator) -> _FloatImage:
-    """Weaken the direct light; some path radiance and a diffuse part, larger at short waves, stay."""
-    path = 0.8 * np.maximum(np.quantile(image[:, ::8, ::8], 0.005, axis=(1, 2), keepdims=True), 0.0)
-    diffuse = rng.uniform(0.15, 0.42) * np.array([0.77, 0.97, 0.55], np.float32)[:, None, None]
-    return np.asarray(path + (image - path) * (diffuse + (1.0 - diffuse) * light), np.float32)
 
 
 def _blur(field: _FloatImage, times: int) -> _FloatImage:

@@ -13,6 +13,7 @@ from torch import Tensor
 from xcloudmask.errors import ArgumentError
 from xcloudmask.normalize import BandStatistics
 from xcloudmask.sensors import get_sensor
+from xcloudmask.simulate.atmosphere import draw_air, see_through_air
 from xcloudmask.simulate.clouds import Sun, add_clouds
 from xcloudmask.simulate.instrument import degrade, draw_instrument
 from xcloudmask.simulate.surface import draw_surface
@@ -36,6 +37,10 @@ _FRAMED = 0.15
 """Share of samples at the border of a cube."""
 _TOP_OF_ATMOSPHERE = 0.5
 """Share of simulated surfaces seen through the air."""
+_SNOW = 0.18
+"""Share of clear patches that get snow."""
+_SNOW_NIR_KEPT = 0.6
+"""Share of these that keep their near infrared."""
 _GUESS_DROPPED = 0.5
 """Share of samples whose near infrared is given up where it was a guess."""
 
@@ -87,8 +92,8 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
         length: int,
     ) -> None:
         self.mixture, self.seed, self.length = mixture, seed, length
-        # Real shadows are few: those patches are drawn three times as often.
-        self.labelled = [*labelled, *(2 * [patch for patch in labelled if (patch.allowed == SHADOW).any()])]
+        # Real shadows are few: those patches are drawn twice as often. Not more: their outlines are coarse.
+        self.labelled = [*labelled, *(patch for patch in labelled if (patch.allowed == SHADOW).any())]
         self.thumbnails = list(thumbnails)
         # Simulated clouds, and those of another image, need values that are reflectance.
         every = [patch for patch in (*labelled, *thumbnails) if patch.level_known]
@@ -179,16 +184,18 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
         surface = draw_surface((size, size), bands=bands, resolution_m=resolution_m, rng=rng)
         image = surface.reflectance
         if rng.random() < _TOP_OF_ATMOSPHERE:
-            image = augment.path_light(image, tuple(centre for _, centre, _ in bands), rng)
+            image = see_through_air(image, bands=bands, air=draw_air(rng, sun_zenith_deg=surface.sun.zenith_deg))
         everywhere = np.ones((size, size), np.uint8)
         return _Window(
             image=image, valid=everywhere, allowed=everywhere * CLEAR, resolution_m=resolution_m, sun=surface.sun
         )
 
     def _vary_surface(self, window: _Window, rng: np.random.Generator) -> _Window:
-        for chance, vary in ((0.2, augment.water), (0.2, augment.relief), (0.15, augment.snow)):
+        for chance, vary in ((0.12, augment.water), (0.1, augment.relief), (_SNOW, augment.snow)):
             if rng.random() < chance:
                 window.image = vary(window.image, rng)
+                # Without near infrared, snow is what a network takes for clouds first.
+                window.nir_kept = _SNOW_NIR_KEPT if vary is augment.snow else window.nir_kept
         return window
 
     def _simulate(self, window: _Window, rng: np.random.Generator) -> _Window:
