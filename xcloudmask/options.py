@@ -14,12 +14,14 @@ from xcloudmask.models.spec import ModelSpec
 from xcloudmask.sensors import Sensor
 from xcloudmask.settings import Normalize
 
-__all__ = ["Bands", "Nodata", "Options", "Precision", "ResolutionM"]
+__all__ = ["Bands", "Nodata", "Options", "Precision", "ResolutionM", "Scale", "scale_pairs"]
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Bands = Mapping[str, str | int | None] | Sequence[str | int | None]
 Nodata = float | Mapping[str, float]
 ResolutionM = float | Sequence[float]
+Scale = float | Sequence[float] | Mapping[str, float | Sequence[float]]
+"""Reflectance per DN, a pair (scale, offset), or role -> one of these."""
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
@@ -48,6 +50,8 @@ class Options:
     """Pixel size, in metres."""
     nodata: Nodata | None = None
     """Value of pixels without data."""
+    scale: Scale | None = None
+    """Reflectance per DN, with or without an offset."""
     device: str = "auto"
     """Where the model runs."""
     precision: Precision = "auto"
@@ -77,6 +81,7 @@ class Options:
         if self.resolution_m is not None:
             _resolution(self.resolution_m)
         _nodata(self.nodata)
+        scale_pairs(self.scale, tuple(self.scale) if isinstance(self.scale, Mapping) else ())
 
     @property
     def resolution_yx_m(self) -> tuple[float, float] | None:
@@ -132,3 +137,53 @@ def _nodata(value: Any) -> None:
         return
     for item in value.values() if isinstance(value, Mapping) else (value,):
         _number("nodata", item)
+
+
+def scale_pairs(scale: Scale | None, roles: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """Check ``scale=``, and spread it over the bands.
+
+    Parameters
+    ----------
+    scale
+        Reflectance per DN, a pair (scale, offset), or role -> one of these; None for nothing.
+    roles
+        The bands.
+
+    Returns
+    -------
+    dict
+        Role -> (scale, offset), for the bands that the caller spoke of.
+
+    Raises
+    ------
+    ArgumentError
+        A scale is not positive, or belongs to no band.
+    ArgumentTypeError
+        A scale is no number.
+
+    Examples
+    --------
+    >>> scale_pairs((1e-4, -0.1), ("red",)), scale_pairs({"red": 1e-4}, ("red", "nir"))
+    ({'red': (0.0001, -0.1)}, {'red': (0.0001, 0.0)})
+    """
+    if scale is None:
+        return {}
+    if not isinstance(scale, Mapping):
+        return dict.fromkeys(roles, _scale_pair(scale, f"scale={scale!r}"))
+    unknown = [role for role in scale if role not in roles]
+    if unknown:
+        raise ArgumentError(f"scale= has the band {unknown[0]!r}. Expected among {', '.join(map(repr, roles))}.")
+    return {role: _scale_pair(value, f"scale={{{role!r}: {value!r}}}") for role, value in scale.items()}
+
+
+def _scale_pair(value: Any, shown: str) -> tuple[float, float]:
+    pair = tuple(value) if isinstance(value, tuple | list) else (value, 0.0)
+    if len(pair) != 2 or any(isinstance(item, bool) or not isinstance(item, Real) for item in pair):
+        raise ArgumentTypeError(
+            f"{shown} is no scale. Expected reflectance per DN such as 0.0001, a pair (scale, offset) such as "
+            "(0.0001, -0.1), or a dictionary of these such as {'red': (0.0001, -0.1)}."
+        )
+    gain, offset = float(pair[0]), float(pair[1])
+    if not (0 < gain < float("inf") and abs(offset) < float("inf")):
+        raise ArgumentError(f"{shown}: reflectance = DN * scale + offset needs a positive scale and a finite offset.")
+    return gain, offset

@@ -1,0 +1,18 @@
+"""From stored numbers (DN) to reflectance or kelvin: nodata, scale and offset, from what is declared."""
+
+from xcloudmask.radiometry._convert import reflectance
+from xcloudmask.radiometry._nodata import Nodata, nodata_values
+from xcloudmask.radiometry._nodata import declared_nodata as _declared_nodata  # noqa: F401  # selection's pictures
+from xcloudmask.radiometry._scales import band_scales, known_scale
+from xcloudmask.radiometry.level1 import brightness_temperature, radiance_to_reflectance, toa_reflectance_scale
+
+__all__ = [
+    "Nodata",
+    "band_scales",
+    "brightness_temperature",
+    "known_scale",
+    "nodata_values",
+    "radiance_to_reflectance",
+    "reflectance",
+    "toa_reflectance_scale",
+]
