@@ -36,8 +36,8 @@ THIN_ALBEDO = 0.04
 THICK_ALBEDO = 0.24
 """The ground shows through a cloud that reflects less: optical thickness 3.6, the border of cirrus and cirrostratus in
 ISCCP's classes (Rossow and Schiffer, 1999, BAMS 80)."""
-SHADOW_TRANSMISSION = 0.6
-"""Share of the direct sunlight below which a pixel is called shadow."""
+SHADOW_TRANSMISSION = 0.5
+"""Share of the sunlight that clouds leave, below which a pixel is called shadow."""
 
 _FIRST = (0.56, 0.19, 0.11, 0.05, 0.03, 0.06)
 _SECOND = (0.3, 0.05, 0.4, 0.1, 0.1, 0.05)
@@ -63,7 +63,7 @@ class CloudScene:
     albedo: _FloatImage
     """(y, x), reflectance of the clouds alone near 550 nm."""
     sun_transmission: _FloatImage
-    """(y, x), share of direct sunlight that reaches the ground."""
+    """(y, x), share of the sunlight, direct and scattered by clouds, that reaches the ground."""
     darkening: _FloatImage
     """(y, x), largest drop of reflectance over the bands that the shadow brings, before clouds cover it."""
     top_height_m: _FloatImage
@@ -173,7 +173,7 @@ def cloud_truth(albedo: _FloatImage, sun_transmission: _FloatImage) -> npt.NDArr
     albedo
         (y, x) reflectance of the clouds alone.
     sun_transmission
-        (y, x) share of direct sunlight that reaches the ground.
+        (y, x) share of the sunlight that reaches the ground.
 
     Returns
     -------

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from xcloudmask.errors import ArgumentError
 from xcloudmask.simulate._layer import CloudLayer
-from xcloudmask.simulate.optics import is_cirrus_band
+from xcloudmask.simulate.optics import is_cirrus_band, two_stream
 from xcloudmask.simulate.spectra import THERMAL_NM
 from xcloudmask.simulate.textures import soften
 
@@ -80,7 +80,8 @@ class Canvas:
     falls further comes from clouds that cannot be in the window: the sky there is the same canvas turned by
     180 degrees.
 
-    Shadow geometry: Zhu and Woodcock (2012), Remote Sensing of Environment 118, section 3.2.
+    Shadow geometry: Zhu and Woodcock (2012), Remote Sensing of Environment 118, section 3.2. Light that a layer passes
+    in all: the two streams of `xcloudmask.simulate.optics`.
     """
 
     window: tuple[int, int]
@@ -115,7 +116,11 @@ class Canvas:
         return replace(layer, optical_thickness=self._cut(layer.optical_thickness, (0, 0)))
 
     def sunlight(self, layer: CloudLayer, *, onto_m: float = 0.0) -> _Field:
-        """Return the direct sunlight, (y, x) from 0 to 1, that a layer leaves at a height below it.
+        """Return the sunlight, (y, x) from 0 to 1, that a layer leaves at a height below it.
+
+        Direct light, and what the droplets or crystals scatter downwards, spread over a disk as wide as the layer is
+        high: under a broad veil of cirrus it makes up for most of what the direct light lost, so that only compact and
+        thick clouds throw dark shadows.
 
         Parameters
         ----------
@@ -140,7 +145,8 @@ class Canvas:
             scaled = scaled[::-1, ::-1]
         reach = layer.reach() if linked else layer.reach()[::-1, ::-1]
         shadow = np.zeros(self.window, np.float32)
-        for part, shift in self._slabs(base, base + layer.depth_m, room, smear_only=not linked):
+        slabs = self._slabs(base, base + layer.depth_m, room, smear_only=not linked)
+        for part, shift in slabs:
             # The upper slabs belong to the thickest columns; their light edges soften the cut.
             slab = self._cut(scaled, shift)
             if part > 0.0:
@@ -148,7 +154,11 @@ class Canvas:
             np.maximum(shadow, slab, out=shadow)
         penumbra_px = _SUN_WIDTH * base / slant**2 / self.resolution_m
         # At least the blur of the optics.
-        return soften(np.exp(-shadow), max(penumbra_px, 2.0))
+        direct = soften(np.exp(-shadow), max(penumbra_px, 2.0))
+        lowest = self._cut(scaled, slabs[0][1] if slabs else (0, 0))
+        downwards = two_stream(lowest * np.float32(slant / (1.0 - layer.asymmetry**2)), asymmetry=layer.asymmetry)[1]
+        scattered = soften(np.maximum(downwards - np.exp(-lowest), 0.0), base / slant / self.resolution_m)
+        return np.asarray(np.minimum(direct + scattered, 1.0), np.float32)
 
     def _slabs(
         self, base_m: float, top_m: float, room: tuple[int, int], *, smear_only: bool
@@ -186,7 +196,7 @@ def shade_ground(image: _Field, sunlight: _Field, *, wavelengths_nm: npt.NDArray
     image
         (band, y, x) reflectance; kelvin beyond 3000 nm.
     sunlight
-        (y, x) share of direct sunlight left.
+        (y, x) share of sunlight left.
     wavelengths_nm
         Centre of each band.
     diffuse

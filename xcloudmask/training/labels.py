@@ -120,7 +120,7 @@ def allowed_from_scene(scene: CloudScene) -> npt.NDArray[np.uint8]:
     """
     allowed = (1 << scene.truth).astype(np.uint8)
     ground = scene.albedo < THIN_ALBEDO
-    half_shade = (scene.sun_transmission > SHADOW_TRANSMISSION - 0.15) & (scene.sun_transmission < 0.88)
+    half_shade = (scene.sun_transmission > SHADOW_TRANSMISSION - 0.05) & (scene.sun_transmission < 0.86)
     # A shadow that changes nothing (deep water in the near infrared) cannot be seen, nor one without lit ground to
     # compare it with.
     lit = ground & (scene.sun_transmission > _LIT)
