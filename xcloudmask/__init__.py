@@ -9,6 +9,7 @@ from xcloudmask._accessor import CloudMaskAccessor
 from xcloudmask._version import __version__
 from xcloudmask.classes import NODATA, CloudClass
 from xcloudmask.errors import XCloudMaskError
+from xcloudmask.io import open_any as open  # noqa: A004  # users type xcloudmask.open
 from xcloudmask.io import open_cube, open_mask, to_cog, to_zarr
 from xcloudmask.masks import apply, clear_fraction, dilate, to_style
 from xcloudmask.models.registry import list_models, register_model
@@ -33,6 +34,7 @@ __all__ = [
     "dilate",
     "errors",
     "list_models",
+    "open",
     "open_cube",
     "open_mask",
     "plan",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,6 +18,7 @@ from dask.base import tokenize
 
 from xcloudmask.errors import ReadError
 from xcloudmask.io._names import acquisition_time, platform_of
+from xcloudmask.io._turns import Turns
 
 __all__ = ["RASTER_SUFFIXES", "RasterFile", "inspect", "is_url", "lazy_band", "name_of", "open_quietly"]
 
@@ -35,9 +36,9 @@ _DRIVERS = {
 RASTER_SUFFIXES = tuple(_DRIVERS)
 """Suffixes of raster files, in lower case."""
 
-# GDAL: reading JP2 while another thread closes a GeoTIFF can crash the process. Several threads read only where all
-# files are GeoTIFF.
-_one_at_a_time = threading.RLock()
+# GDAL: reading JP2 while another thread closes a GeoTIFF can crash the process. So GeoTIFFs are read by several
+# threads, and a file of another format by one while no other file is open here.
+_turns = Turns()
 # The filters of `warnings` belong to the process: they are changed by one thread at a time.
 _warning_filters = threading.Lock()
 
@@ -115,7 +116,7 @@ class RasterBand:
         """Read a window."""
         rows, columns = (slice(*part.indices(size)) for part, size in zip(window, self.shape, strict=True))
         with (
-            _one_at_a_time if self.exclusive else nullcontext(),
+            _turns.alone() if self.exclusive else _turns.shared(),
             _open(self.path, self.driver, quiet=not self.georeferenced) as source,
         ):
             pixels: npt.NDArray[Any] = source.read(
@@ -191,7 +192,7 @@ def inspect(path: str) -> RasterFile:
         raise ReadError(f"{path} is no raster that is read here. Expected one of: {', '.join(RASTER_SUFFIXES)}.")
     if not is_url(path) and not Path(path).exists():
         raise ReadError(f"{path} does not exist.")
-    with _one_at_a_time if driver != "GTiff" else nullcontext(), _open(path, driver, quiet=True) as source:
+    with _turns.shared() if driver == "GTiff" else _turns.alone(), _open(path, driver, quiet=True) as source:
         return _header(path, driver, source)
 
 

@@ -15,7 +15,7 @@ from xcloudmask.errors import ArgumentError, ArgumentTypeError, BandNotFoundErro
 from xcloudmask.io._names import band_of, is_auxiliary
 from xcloudmask.io._raster import RasterFile, lazy_band, name_of
 
-__all__ = ["Chunks", "build_dataset", "chunk_sizes"]
+__all__ = ["Chunks", "build_dataset", "chunk_sizes", "grid_coords"]
 
 Chunks = int | tuple[int, int] | Mapping[str, int] | str
 """Chunk size for y and x, a pair, sizes by dimension, or ``"auto"``."""
@@ -83,7 +83,7 @@ def build_dataset(files: Sequence[RasterFile], *, chunks: Chunks, bands: Collect
     exclusive = any(layer.file.driver != "GTiff" for layer in layers)
     variables = {name: _variable([scene[name] for scene in scenes.values()], sizes, exclusive) for name in names}
     times = list(scenes)
-    dataset = xr.Dataset(variables, coords=_coords(first, times))
+    dataset = xr.Dataset(variables, coords=grid_coords(first, times))
     for variable in dataset.data_vars.values():
         variable.encoding["grid_mapping"] = "spatial_ref"
     platforms = {layer.file.platform for layer in layers}
@@ -261,8 +261,25 @@ def _attrs(layer: Layer) -> dict[str, Any]:
     return attrs | ({"long_name": description} if description else {})
 
 
-def _coords(file: RasterFile, times: list[np.datetime64 | None]) -> dict[str, Any]:
-    """Return pixel centres, CRS and dates; what the file does not know is left out."""
+def grid_coords(file: RasterFile, times: Sequence[np.datetime64 | None]) -> dict[str, Any]:
+    """Return pixel centres, CRS and dates; what the file does not know is left out.
+
+    Parameters
+    ----------
+    file
+        Header of a file on the grid.
+    times
+        Dates; one of them becomes a scalar, or nothing where it is None.
+
+    Returns
+    -------
+    dict
+        Coordinates of a Dataset.
+
+    Examples
+    --------
+    >>> grid_coords(inspect("B04.tif"), [None])  # doctest: +SKIP
+    """
     coords: dict[str, Any] = {}
     if len(times) > 1:
         coords["time"] = np.array(times, "M8[ns]")
