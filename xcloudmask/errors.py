@@ -10,6 +10,7 @@ __all__ = [
     "ArgumentTypeError",
     "BandNotFoundError",
     "ChunkError",
+    "HrefError",
     "InputError",
     "MissingPackageError",
     "ModelError",
@@ -40,6 +41,10 @@ class BandNotFoundError(InputError, KeyError):
 
 class ChunkError(InputError):
     """The chunks of the cube cannot be planned, for instance because their sizes are unknown."""
+
+
+class HrefError(InputError):
+    """An address in a STAC item is refused, or what it leads to is."""
 
 
 class NotACubeError(InputError, TypeError):

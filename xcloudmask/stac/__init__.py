@@ -1,0 +1,1 @@
+"""Cubes straight from STAC: search, load, and what keeps an untrusted catalogue in its place."""

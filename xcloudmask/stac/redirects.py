@@ -1,0 +1,121 @@
+"""Where a URL leads before GDAL opens it: redirects, and names that resolve to private addresses.
+
+GDAL follows redirects and has no setting against it, so they are followed here first, one by one, each checked like an
+href. A request carries nothing but the URL. A server that answers this request and GDAL's differently gets GDAL's
+request through; against such servers only a list of hosts helps.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import time
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+from urllib.request import HTTPErrorProcessor, HTTPSHandler, Request, build_opener, getproxies, proxy_bypass
+
+from xcloudmask._optional import available
+from xcloudmask.errors import HrefError, ReadError
+from xcloudmask.stac.addresses import address_of, resolved_private
+from xcloudmask.stac.hrefs import HrefPolicy, check_href, redact, where
+
+__all__ = ["hosts_of"]
+
+_MAX_HOPS = 5
+_REDIRECTS = (301, 302, 303, 307, 308)
+_TIMEOUT_S = 20
+_ATTEMPTS = 3
+_REMEMBER_S = 600
+
+
+def hosts_of(url: str, *, item: str, asset: str, policy: HrefPolicy) -> tuple[str, ...]:
+    """Follow a checked web URL to its end and return the hosts on the way, the first included.
+
+    What is found is remembered for some minutes, so that the chunks of a scene do not ask again.
+
+    Raises
+    ------
+    HrefError
+        A redirect, or the address of a name, is refused.
+    ReadError
+        A server does not answer.
+    """
+    return _hosts_of(url, item, asset, policy, int(time.monotonic() // _REMEMBER_S))
+
+
+@lru_cache(maxsize=4096)
+def _hosts_of(url: str, item: str, asset: str, policy: HrefPolicy, period: int) -> tuple[str, ...]:  # noqa: ARG001
+    place, first, hosts = where(item, asset), url, []
+    for _ in range(_MAX_HOPS + 1):
+        hosts.append(_checked_host(url, place=place, policy=policy))
+        target = _location(url, place=place)
+        if target is None:
+            return tuple(hosts)
+        try:
+            url = check_href(urljoin(url, target), item=item, asset=asset, policy=policy)
+        except HrefError as error:
+            raise HrefError(f"{place}: {redact(first)!r} redirects to what is refused. {error}") from error
+        if urlsplit(url).scheme not in ("https", "http"):
+            raise HrefError(f"{place}: {redact(first)!r} redirects to {redact(url)!r}. Expected a web address.")
+    raise HrefError(
+        f"{place}: {redact(first)!r} redirects more than {_MAX_HOPS} times. Expected the file's own address."
+    )
+
+
+def _checked_host(url: str, *, place: str, policy: HrefPolicy) -> str:
+    """Host of a URL; its name must resolve to public addresses, unless a proxy does the resolving."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    proxied = parts.scheme in getproxies() and not proxy_bypass(host)
+    if policy.allow_private or proxied or address_of(host) is not None:
+        return host
+    try:
+        private = resolved_private(host)
+    except OSError as error:
+        raise ReadError(f"{place}: the host {host!r} of {redact(url)!r} cannot be found ({error}).") from error
+    if private:
+        raise HrefError(
+            f"{place}: the host {host!r} of {redact(url)!r} resolves to the private address {private[0]}. Expected a "
+            "host of the public internet. If you trust the items, type: HrefPolicy(allow_private=True)"
+        )
+    return host
+
+
+class _AsItIs(HTTPErrorProcessor):
+    """Hands back every answer, redirects and errors too."""
+
+    def http_response(self, request: Request, response: Any) -> Any:  # noqa: ARG002 - the base class names them
+        return response
+
+    https_response = http_response
+
+
+def _location(url: str, *, place: str) -> str | None:
+    """Where an answer redirects to, or None. Answers with an error are left to GDAL, which tries some again."""
+    # One byte, and GET: addresses that are signed for GET refuse HEAD.
+    request = Request(url, headers={"Range": "bytes=0-0", "User-Agent": "xcloudmask"})  # noqa: S310 - http, checked
+    opener = build_opener(_AsItIs, HTTPSHandler(context=_tls()))
+    for attempt in range(_ATTEMPTS):
+        try:
+            with opener.open(request, timeout=_TIMEOUT_S) as answer:
+                return str(answer.headers["Location"]) if answer.status in _REDIRECTS else None
+        except (OSError, http.client.HTTPException) as error:
+            if attempt == _ATTEMPTS - 1:
+                raise ReadError(
+                    f"{place}: the server of {redact(url)!r} does not answer ({error}). Check the address and the "
+                    "network."
+                ) from error
+            time.sleep(0.2 * 2**attempt)
+    return None
+
+
+@lru_cache(maxsize=1)
+def _tls() -> ssl.SSLContext:
+    """The system's certificates and those of certifi, which rasterio's wheels use."""
+    context = ssl.create_default_context()
+    if available("certifi"):
+        import certifi
+
+        context.load_verify_locations(certifi.where())
+    return context
