@@ -132,3 +132,27 @@ def test_labels_read_as_floats_and_without_pixel_size(tmp_path):
     assert patch.resolution_m == 30.0
     assert (patch.allowed[:, :16] == NOT_CLOUD).all()
     assert (patch.allowed[:, 16:] == ANY).all()
+
+
+@pytest.mark.parametrize("suffix", ["nc", "tif"])
+def test_the_same_patches_from_netcdf_and_geotiff(tmp_path, suffix):
+    cube = write_cube(tmp_path, times=1).isel(time=0, drop=True)
+    names = ["red", "green", "nir"]
+    if suffix == "nc":
+        cube.drop_attrs(deep=False).to_netcdf(tmp_path / "cube.nc")
+        labels = "truth"
+    else:
+        for name in names:
+            cube[name].rio.to_raster(tmp_path / f"{name}.tif")
+        (tmp_path / "labels").mkdir()
+        cube["truth"].rio.to_raster(tmp_path / "labels" / "truth.tif")
+        (tmp_path / "cube.tif").mkdir()
+        for name in names:
+            (tmp_path / f"{name}.tif").rename(tmp_path / "cube.tif" / f"{name}.tif")
+        labels = str(tmp_path / "labels" / "truth.tif")
+    options = {"scale": 1e-4, "window_px": 32, "nodata": 0}
+    (expected, *_) = load(tmp_path, **options)
+    (found, *_) = load_cube(CubeOptions(path=str(tmp_path / f"cube.{suffix}"), labels=labels, **options))
+    np.testing.assert_array_equal(found.image, expected.image)
+    np.testing.assert_array_equal(found.valid, expected.valid)
+    np.testing.assert_array_equal(found.allowed, expected.allowed)
