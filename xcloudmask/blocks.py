@@ -31,6 +31,7 @@ def predict_block(
     places: Places,
     settings: EngineSettings,
     scene: npt.NDArray[np.float64] | None = None,
+    scales: npt.NDArray[np.float64] | None = None,
 ) -> npt.NDArray[Any]:
     """Predict a block.
 
@@ -44,6 +45,9 @@ def predict_block(
         What to do.
     scene
         (time, band * 3) count, mean and spread of the whole scene, for ``normalize="scene"``.
+    scales
+        (time, band of the model * 2) all scales, then all offsets, where they differ between time steps; NaN for
+        unknown.
 
     Returns
     -------
@@ -64,7 +68,12 @@ def predict_block(
     255
     """
     images = [
-        prepare(image, settings, stats=None if scene is None else _as_statistics(scene[index]))
+        prepare(
+            image,
+            settings,
+            stats=None if scene is None else _as_statistics(scene[index]),
+            scale=None if scales is None else scales[index].reshape(2, -1),
+        )
         for index, image in enumerate(block)
     ]
     grid = (places[0].coarsened(settings.factor), places[1].coarsened(settings.factor))

@@ -106,6 +106,7 @@ def predict_graph(
     chunks: Chunks,
     depth: tuple[int, int],
     timeless: bool = False,
+    scales: npt.NDArray[np.float64] | da.Array | None = None,
 ) -> da.Array:
     """Build the lazy mask of a stack.
 
@@ -121,6 +122,9 @@ def predict_graph(
         Overlap along y and x, in pixels.
     timeless
         Leave the time axis, of length 1, out of the result.
+    scales
+        (time, band of the model * 2) all scales, then all offsets, where they differ between time steps; NaN for
+        unknown.
 
     Returns
     -------
@@ -137,6 +141,10 @@ def predict_graph(
     if settings.normalize == "scene":
         arrays.append(_scene_statistics(stack, settings))
         depths.append({})
+    if scales is not None:
+        arrays.append(_along_time(scales, chunks[0]))
+        depths.append({})
+    names = [stack.name, *(array.name for array in arrays[1:])]
     labels = settings.output == "labels"
     shape = (*(() if timeless else (chunks[0],)), *(() if labels else ((settings.codes,),)), chunks[1], chunks[2])
     dropped = [*([_TIME] if timeless else []), *([_BAND] if labels or timeless else [])]
@@ -154,9 +162,19 @@ def predict_graph(
         chunks=shape,
         dtype=dtype,
         meta=np.empty((0,) * len(shape), dtype),
-        name="cloudmask-" + tokenize(stack.name, settings, chunks, depth, timeless),
+        name="cloudmask-" + tokenize(names, settings, chunks, depth, timeless),
     )
     return result
+
+
+def _along_time(table: npt.NDArray[np.float64] | da.Array, times: tuple[int, ...]) -> da.Array:
+    """(time, value) as (time, value, 1, 1), in the chunks of the cube: each task carries its own rows only."""
+    chunks = (times, (table.shape[1],), (1,), (1,))
+    if isinstance(table, da.Array):
+        lazy: da.Array = table[:, :, None, None].rechunk(chunks)
+        return lazy
+    known: da.Array = da.from_array(table[:, :, None, None], chunks=chunks, name="cloudmask-scales-" + tokenize(table))
+    return known
 
 
 class _OnBlock:
@@ -187,12 +205,13 @@ class _PredictBlock(_OnBlock):
     def __call__(
         self,
         block: npt.NDArray[np.generic],
-        scene: npt.NDArray[np.float64] | None = None,
-        *,
+        *tables: npt.NDArray[np.float64],
         block_id: tuple[int, ...],
     ) -> npt.NDArray[Any]:
-        row = None if scene is None else scene[:, :, 0, 0]
-        result = predict_block(block, places=self.places(block_id), settings=self.settings, scene=row)
+        rows = [table[:, :, 0, 0] for table in tables]
+        scene = rows.pop(0) if self.settings.normalize == "scene" else None
+        scales = rows.pop(0) if rows else None
+        result = predict_block(block, places=self.places(block_id), settings=self.settings, scene=scene, scales=scales)
         return result[0] if self.timeless else result
 
 

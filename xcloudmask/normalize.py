@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BandStatistics", "combine_moments", "level_vector", "moments", "statistics", "zscore"]
+__all__ = ["BandStatistics", "combine_moments", "level_vector", "moments", "rescale", "statistics", "zscore"]
 
 _ROWS = 64
 """Rows worked on at a time: small enough for the cache."""
@@ -208,11 +208,53 @@ def zscore(
     return result
 
 
+def rescale(
+    bands: npt.NDArray[np.generic],
+    valid: npt.NDArray[np.bool_] | None,
+    *,
+    scale: npt.NDArray[np.float64],
+    offset: npt.NDArray[np.float64],
+    out: npt.NDArray[np.float32] | None = None,
+) -> npt.NDArray[np.float32]:
+    """Turn DN into reflectance, for networks that take it as it is; invalid pixels become 0.
+
+    Parameters
+    ----------
+    bands
+        (band, y, x), any real dtype.
+    valid
+        (y, x) bool; None where all pixels are valid.
+    scale, offset
+        (band,) reflectance = value * scale + offset.
+    out
+        (band, y, x) float32 to write into; None makes one.
+
+    Returns
+    -------
+    numpy.ndarray
+        (band, y, x) float32.
+
+    Examples
+    --------
+    >>> dn = np.array([[[1000, 3000]]], np.uint16)
+    >>> rescale(dn, None, scale=np.array([1e-4]), offset=np.array([-0.1])).round(3).tolist()
+    [[[0.0, 0.20000000298023224]]]
+    """
+    result = np.empty(bands.shape, np.float32) if out is None else out
+    for index, band in enumerate(bands):
+        with np.errstate(invalid="ignore", over="ignore"):
+            np.multiply(band, scale[index], out=result[index], dtype=np.float64, casting="unsafe")
+            result[index] += np.float32(offset[index])
+    if valid is not None:
+        result[:, ~valid] = 0.0
+    return result
+
+
 def level_vector(
     stats: BandStatistics,
     *,
-    scale: tuple[float, ...] | None,
-    offset: tuple[float, ...] | None,
+    scale: npt.ArrayLike | None,
+    offset: npt.ArrayLike | None,
 ) -> npt.NDArray[np.float32]:
     """Level of reflectance of a window: a flag "known", then log mean and log spread of each band.
 

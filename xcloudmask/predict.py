@@ -197,6 +197,7 @@ def _predict(cube: xr.DataArray | xr.Dataset, options: Options, *, output: Outpu
         chunks=prepared.chunks,
         depth=prepared.geometry.depth,
         timeless=prepared.template.ndim == 2,
+        scales=prepared.scales,
     )
     if not prepared.lazy:
         # The model itself uses all cores, so one block at a time is fastest and smallest.

@@ -9,6 +9,7 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from xcloudmask.bands import BandSelection, select_bands
@@ -18,11 +19,13 @@ from xcloudmask.graph import add_time, stack_planes
 from xcloudmask.grid import resolution_m, spatial_dims, time_dim
 from xcloudmask.models.registry import get_spec
 from xcloudmask.models.spec import ModelSpec
-from xcloudmask.options import Options
-from xcloudmask.radiometry import known_scale, nodata_values
+from xcloudmask.options import Options, scale_pairs
+from xcloudmask.radiometry import band_scales, known_scale, nodata_values, scale_rows
 from xcloudmask.settings import EngineSettings, Output
 
 __all__ = ["Prepared", "prepare_cube"]
+
+_Constant = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,6 +50,8 @@ class Prepared:
     """Where the cube is cut."""
     settings: EngineSettings
     """What happens in a block."""
+    scales: npt.NDArray[np.float64] | da.Array | None
+    """(time, band of the model * 2) scales, then offsets, where they differ between time steps; NaN for unknown."""
 
     @property
     def chunks(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
@@ -95,7 +100,8 @@ def prepare_cube(cube: xr.DataArray | xr.Dataset, options: Options, *, output: O
         halo_px=options.halo_px,
         step_px=options.stride,
     )
-    settings = _settings(options, spec, selection, geometry, output)
+    scale, scales = _scales(options, spec, selection, times=stack.shape[0])
+    settings = _settings(options, spec, selection, geometry, output=output, scale=scale)
     return Prepared(
         spec=spec,
         selection=selection,
@@ -106,6 +112,7 @@ def prepare_cube(cube: xr.DataArray | xr.Dataset, options: Options, *, output: O
         resolution=resolution,
         geometry=geometry,
         settings=settings,
+        scales=scales,
     )
 
 
@@ -119,11 +126,16 @@ def _check_sizes(cube: xr.DataArray | xr.Dataset) -> None:
 
 
 def _settings(
-    options: Options, spec: ModelSpec, selection: BandSelection, geometry: Geometry, output: Output
+    options: Options,
+    spec: ModelSpec,
+    selection: BandSelection,
+    geometry: Geometry,
+    *,
+    output: Output,
+    scale: _Constant | None,
 ) -> EngineSettings:
     present = tuple(array is not None for array in selection.arrays)
     nodata = nodata_values(selection, nodata=options.nodata, sensor=options.sensor)
-    scale = known_scale(selection, sensor=options.sensor) if spec.level else None
     return EngineSettings(
         spec=spec,
         normalize=options.normalize,
@@ -141,6 +153,30 @@ def _settings(
         precision=options.precision,
         batch_size=None if options.batch_size == "auto" else int(options.batch_size),
     )
+
+
+def _scales(
+    options: Options, spec: ModelSpec, selection: BandSelection, *, times: int
+) -> tuple[_Constant | None, npt.NDArray[np.float64] | da.Array | None]:
+    """Scale and offset of each band where the model wants them: one for all time steps, or one for each."""
+    scale_pairs(options.scale, spec.bands)
+    raw = spec.normalization == "none"
+    if not (spec.level or raw):
+        return None, None
+    constant = known_scale(selection, sensor=options.sensor, scale=options.scale)
+    if constant is not None:
+        return constant, None
+    found = band_scales(selection, sensor=options.sensor, scale=options.scale)
+    rows = scale_rows(selection, found, times=times)
+    if raw and (rows is None or (isinstance(rows, np.ndarray) and np.isnan(rows).any())):
+        missing = [role for role, one in zip(selection.roles, found, strict=True) if one is None] or ["some dates"]
+        raise InputError(
+            f"Model {spec.name!r} takes reflectance, and the scale is not known for {', '.join(missing)}. Expected "
+            "scale_factor and add_offset in the attributes or along time, or sensor= where the sensor fixes them. Type "
+            "scale=(1e-4, 0.0) for reflectance = DN * 0.0001, scale=1 for reflectance itself, or take a model with "
+            "normalization 'zscore'."
+        )
+    return None, rows
 
 
 def _template(selection: BandSelection) -> xr.DataArray:

@@ -42,7 +42,8 @@ class EngineSettings:
     nodata: tuple[float | None, ...] = (None, None, None)
     """Declared nodata value per band that is present."""
     scale: tuple[float, ...] | None = None
-    """Per band of the model, reflectance = value * scale + offset; None where unknown; 0 for a band given up."""
+    """Per band of the model, reflectance = value * scale + offset; 0 for a band given up. None where it is unknown, or
+    differs between time steps: then each block is given its own."""
     offset: tuple[float, ...] | None = None
     """See `scale`."""
     device: str = "auto"

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from xcloudmask._buffers import Buffers
+from xcloudmask.errors import InputError
 from xcloudmask.halo import BlockPlace, Tile, core_tiles, window_tiles
-from xcloudmask.normalize import BandStatistics, level_vector, statistics, zscore
+from xcloudmask.normalize import BandStatistics, level_vector, rescale, statistics, zscore
 from xcloudmask.resample import area_mean
 from xcloudmask.settings import EngineSettings
 
@@ -43,6 +44,8 @@ class Image:
     """(y, x) on the grid of the cube; None where all pixels are valid."""
     stats: BandStatistics | None
     """Statistics for every tile of the image; None where each tile takes its own."""
+    scale: npt.NDArray[np.float64] | None = None
+    """(2, band of the model) scale and offset; None where unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,13 @@ def valid_pixels(bands: npt.NDArray[np.generic], nodata: Sequence[float | None])
     return ~invalid if invalid.any() else None
 
 
-def prepare(image: npt.NDArray[np.generic], settings: EngineSettings, *, stats: BandStatistics | None = None) -> Image:
+def prepare(
+    image: npt.NDArray[np.generic],
+    settings: EngineSettings,
+    *,
+    stats: BandStatistics | None = None,
+    scale: npt.NDArray[np.float64] | None = None,
+) -> Image:
     """Find the valid pixels of an image and bring it to the model's grid.
 
     Parameters
@@ -98,6 +107,9 @@ def prepare(image: npt.NDArray[np.generic], settings: EngineSettings, *, stats: 
         What to do.
     stats
         Statistics of the scene; without them, ``normalize="chunk"`` takes those of the image.
+    scale
+        (2, band of the model) scale and offset of this time step, NaN where unknown; without them, those of the
+        settings.
 
     Returns
     -------
@@ -109,7 +121,15 @@ def prepare(image: npt.NDArray[np.generic], settings: EngineSettings, *, stats: 
         bands, valid = area_mean(image, fine_valid, settings.factor)
     if stats is None and settings.normalize == "chunk":
         stats = statistics(bands, valid)
-    return Image(bands, valid, fine_valid, stats)
+    return Image(bands, valid, fine_valid, stats, _known_scale(scale, settings))
+
+
+def _known_scale(scale: npt.NDArray[np.float64] | None, settings: EngineSettings) -> npt.NDArray[np.float64] | None:
+    if scale is None:
+        return None if settings.scale is None else np.array([settings.scale, settings.offset])
+    present = np.array(settings.present)
+    known = np.isfinite(scale).all() and (scale[0, present] > 0).all()
+    return np.where(present, scale, 0.0) if known else None
 
 
 def tiles_along(place: BlockPlace, settings: EngineSettings, axis: int) -> list[Tile]:
@@ -230,12 +250,35 @@ def feed(
         if target.shape != tiles.shape[1:] or not all(present):
             tiles[index] = 0.0
         if all(present):
-            zscore(pixels, valid, stats, out=target)
+            _normalised(pixels, valid, stats, image, settings, out=target)
         else:
-            target[present] = zscore(pixels, valid, stats)
-        level[index] = level_vector(_with_absent(stats, present), scale=settings.scale, offset=settings.offset)
+            target[present] = _normalised(pixels, valid, stats, image, settings)
+        scale, offset = (None, None) if image.scale is None else image.scale
+        level[index] = level_vector(_with_absent(stats, present), scale=scale, offset=offset)
     tiles[len(group) :] = 0.0
     return tiles, level
+
+
+def _normalised(
+    pixels: npt.NDArray[np.generic],
+    valid: npt.NDArray[np.bool_] | None,
+    stats: BandStatistics,
+    image: Image,
+    settings: EngineSettings,
+    *,
+    out: npt.NDArray[np.float32] | None = None,
+) -> npt.NDArray[np.float32]:
+    """What the network is fed: the z-score, or reflectance as it is."""
+    if settings.spec.normalization == "zscore":
+        return zscore(pixels, valid, stats, out=out)
+    if image.scale is None:
+        raise InputError(
+            f"Model {settings.spec.name!r} takes reflectance, and the scale of a time step is not known. Expected "
+            "finite coordinates scale_factor and add_offset for every date. Type predict(cube, scale=(1e-4, 0.0)), or "
+            "leave those dates out."
+        )
+    scale, offset = image.scale[:, list(settings.present)]
+    return rescale(pixels, valid, scale=scale, offset=offset, out=out)
 
 
 def _new_tiles(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

@@ -56,7 +56,7 @@ class ModelSpec:
     exact_halo: bool = True
     """False where global layers (attention, squeeze-excite) let every pixel see the whole tile."""
     normalization: Literal["zscore", "none"] = "zscore"
-    """What the network expects its bands to have gone through."""
+    """``"zscore"``, or ``"none"``: the network takes reflectance as it is, and a cube of unknown scale is refused."""
     level: bool = False
     """Whether the network also takes log mean and log spread of the reflectance, where the scale is known."""
     resolution_m: tuple[float, float] = (10.0, 50.0)

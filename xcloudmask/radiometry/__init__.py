@@ -3,10 +3,12 @@
 from xcloudmask.radiometry._convert import reflectance
 from xcloudmask.radiometry._nodata import Nodata, nodata_values
 from xcloudmask.radiometry._nodata import declared_nodata as _declared_nodata  # noqa: F401  # selection's pictures
-from xcloudmask.radiometry._scales import band_scales, known_scale
+from xcloudmask.radiometry._scales import BandScale, band_scales, known_scale
+from xcloudmask.radiometry._times import scale_rows
 from xcloudmask.radiometry.level1 import brightness_temperature, radiance_to_reflectance, toa_reflectance_scale
 
 __all__ = [
+    "BandScale",
     "Nodata",
     "band_scales",
     "brightness_temperature",
@@ -14,5 +16,6 @@ __all__ = [
     "nodata_values",
     "radiance_to_reflectance",
     "reflectance",
+    "scale_rows",
     "toa_reflectance_scale",
 ]

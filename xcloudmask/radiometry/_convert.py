@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
-from typing import Any
 
 import numpy as np
 import xarray as xr

@@ -4,8 +4,8 @@ Only what is declared counts, never the values. What stands in ``attrs`` or in c
 stands in ``encoding`` was applied on reading (xarray and rioxarray move it there). First come, first served:
 
 1. the argument of the caller;
-2. coordinates ``<band>_scale_factor`` and ``<band>_add_offset`` along time, or ``scale_factor`` and ``add_offset`` along
-   time, the bands or both (NaN: unknown for that date), because reprocessed scenes differ from date to date;
+2. coordinates ``<band>_scale_factor`` and ``<band>_add_offset`` along time, or ``scale_factor`` and ``add_offset``
+   along time, the bands or both (NaN: unknown for that date), because reprocessed scenes differ from date to date;
 3. ``scale_factor`` and ``add_offset`` of the attributes, then of the encoding;
 4. ``raster:bands`` of STAC items next to integers, then the sensor's table next to integers.
 """

@@ -1,9 +1,8 @@
 """Level 1 of Landsat Collection 2: radiance, reflectance at the top of the atmosphere, brightness temperature.
 
 The formulas are those of the USGS, "Using the USGS Landsat Level-1 Data Product"
-(https://www.usgs.gov/landsat-missions/using-usgs-landsat-level-1-data-product), of the Landsat 8-9 OLI/TIRS Collection 2
-Level 1 Data Format Control Book (LSDS-1822), and, for ESUN, of the Landsat 7 Data Users Handbook (LSDS-1927). The
-coefficients come from the MTL file of each scene.
+(https://www.usgs.gov/landsat-missions/using-usgs-landsat-level-1-data-product), and, for ESUN, those of the Landsat 7
+Data Users Handbook (LSDS-1927). The coefficients come from the MTL file of each scene.
 """
 
 from __future__ import annotations
