@@ -9,20 +9,25 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
+from functools import cache
 
 from xcloudmask._sensor import Sensor, fold_name
 from xcloudmask.errors import BandNotFoundError
-from xcloudmask.sensors import SENSORS
+from xcloudmask.sensors.registry import BUILT_IN, SENSORS
 
 __all__ = ["BandNames", "Found", "describe", "find_by_name", "match_roles"]
 
-_CODE = re.compile(r"(?:(?:sr|st|oli|tm|etm)_)?b\d{1,2}a?(?:_\d+m)?")
-"""Names that mean a band of some sensor, and different bands in different sensors."""
+_CODE = re.compile(
+    r"(?:(?:sr|st|oli|tm|etm)_)?b\d{1,2}a?(?:_\d+m)?"
+    r"|sur_refl_b\d{2}(?:_1)?"  # MODIS
+    r"|s\d_(?:radiance|reflectance|bt)_[abci]n"  # SLSTR
+)
+"""Names that mean a band of some sensor, many of them different bands in different sensors."""
 
 _STAND_INS = {"nir": ("nir08", "near_infrared")}
 """Common names that play a role where nothing has its own name: Landsat's only near infrared is called nir08."""
 
-_RIVALS = {"green": ("green_i", "greeni", "green1", "green_1")}
+_RIVALS = {"green": ("green_i", "greeni", "green1", "green_1", "green05")}
 """Names that make a role ambiguous: PlanetScope's eight bands have two greens."""
 
 
@@ -33,7 +38,7 @@ class BandNames:
     columns: tuple[tuple[str, tuple[str | None, ...]], ...]
     """(kind of name, the name of each band or None); the first column is what users see."""
     platforms: frozenset[str] = frozenset()
-    """STAC platforms and constellations that the cube declares, in lower case."""
+    """STAC platforms and constellations that the cube declares, as `fold_name` spells them."""
     unread: tuple[str, ...] = ()
     """Coordinates that may hold names but are dask arrays, which are not computed."""
 
@@ -127,7 +132,9 @@ def find_by_name(names: BandNames, role: str, name: str) -> Found:
     raise BandNotFoundError(f"bands={{{role!r}: {name!r}}}: no band has that name.{hint} Found: {describe(names)}.")
 
 
-def match_roles(names: BandNames, roles: tuple[str, ...], sensor: Sensor | None) -> dict[str, Found]:
+def match_roles(
+    names: BandNames, roles: tuple[str, ...], sensor: Sensor | None, *, declared: bool = False
+) -> dict[str, Found]:
     """Find the bands of all roles that the names give away.
 
     Parameters
@@ -137,7 +144,9 @@ def match_roles(names: BandNames, roles: tuple[str, ...], sensor: Sensor | None)
     roles
         Roles to find.
     sensor
-        Whose names they are; None where the user did not say.
+        Whose names they are; None where nobody said.
+    declared
+        Whether the cube said so, and not the user.
 
     Returns
     -------
@@ -156,7 +165,8 @@ def match_roles(names: BandNames, roles: tuple[str, ...], sensor: Sensor | None)
     'variable name, Sentinel-2 naming: B8A stands in for nir'
     """
     if sensor is not None:
-        found = {role: _by_sensor(names, role, sensor) or _by_role(names, role) for role in roles}
+        label = f"attrs: sensor {sensor.name}" if declared else f"sensor {sensor.name}"
+        found = {role: _by_sensor(names, role, sensor, label) or _by_role(names, role) for role in roles}
         return {role: band for role, band in found.items() if band is not None}
     by_name = {role: _by_role(names, role) for role in roles}
     by_code = _by_code(names, roles, open_roles=tuple(role for role in roles if by_name[role] is None))
@@ -170,7 +180,7 @@ def match_roles(names: BandNames, roles: tuple[str, ...], sensor: Sensor | None)
     return matched
 
 
-def _by_sensor(names: BandNames, role: str, sensor: Sensor) -> Found | None:
+def _by_sensor(names: BandNames, role: str, sensor: Sensor, label: str = "") -> Found | None:
     """The sensor's bands for a role in their order, and their spellings in theirs: the table is the rule."""
     for band in sensor.candidates(role):
         for name in band.names:
@@ -179,7 +189,7 @@ def _by_sensor(names: BandNames, role: str, sensor: Sensor) -> Found | None:
                 raise _ambiguous(names, role, hits)
             if hits:
                 what = band.name if band.role == role else f"{band.name} stands in for {role}"
-                return Found(position=next(iter(hits)), how=f"sensor {sensor.name}: {what}")
+                return Found(position=next(iter(hits)), how=f"{label}: {what}")
     return None
 
 
@@ -201,7 +211,8 @@ def _by_code(names: BandNames, roles: tuple[str, ...], *, open_roles: tuple[str,
         codes = {fold_name(text) for text in column if text and _CODE.fullmatch(fold_name(text))}
         if not codes:
             continue
-        answers = {sensor: _read_codes(kind, column, roles, sensor) for sensor in _fitting(codes, names)}
+        fitting = _fitting(codes, names)
+        answers = {sensor.name: _read_codes(kind, column, roles, sensor) for sensor in fitting}
         if not answers:
             continue
         # Agreement is asked for the open roles; those found by their own name only have to be confirmed.
@@ -212,32 +223,34 @@ def _by_code(names: BandNames, roles: tuple[str, ...], *, open_roles: tuple[str,
             for role, position in next(iter(answers.values())).items()
             if all(answer.get(role) == position for answer in answers.values())
         }
-        return {role: Found(position=at, how=_how(kind, column, role, at, answers)) for role, at in agreed.items()}
+        return {role: Found(position=at, how=_how(kind, column, role, at, fitting[0])) for role, at in agreed.items()}
     return {}
 
 
-def _fitting(codes: set[str], names: BandNames) -> list[str]:
+def _fitting(codes: set[str], names: BandNames) -> list[Sensor]:
     """Sensors that have all these names, narrowed down by the platform and the layers that came with the bands."""
-    fitting = [
-        sensor for sensor in SENSORS.values() if codes <= {fold_name(n) for band in sensor.bands for n in band.names}
+    fitting = [sensor for sensor in BUILT_IN if codes <= _folded_names(sensor)]
+    of_platform = [
+        sensor for sensor in fitting if names.platforms and names.platforms <= set(map(fold_name, sensor.platforms))
     ]
-    of_platform = [sensor for sensor in fitting if names.platforms and names.platforms <= set(sensor.platforms)]
     fitting = of_platform or fitting
     with_layers = [sensor for sensor in fitting if any(names.find(layer) for layer in sensor.companions)]
-    return [sensor.name for sensor in with_layers or fitting]
+    return with_layers or fitting
 
 
-def _read_codes(kind: str, column: tuple[str | None, ...], roles: tuple[str, ...], sensor: str) -> dict[str, int]:
+@cache
+def _folded_names(sensor: Sensor) -> frozenset[str]:
+    return frozenset(fold_name(name) for band in sensor.bands for name in band.names)
+
+
+def _read_codes(kind: str, column: tuple[str | None, ...], roles: tuple[str, ...], sensor: Sensor) -> dict[str, int]:
     coded = tuple(text if text and _CODE.fullmatch(fold_name(text)) else None for text in column)
     names = BandNames(columns=((kind, coded),))
-    found = {role: _by_sensor(names, role, SENSORS[sensor]) for role in roles}
+    found = {role: _by_sensor(names, role, sensor) for role in roles}
     return {role: band.position for role, band in found.items() if band is not None}
 
 
-def _how(
-    kind: str, column: tuple[str | None, ...], role: str, position: int, answers: dict[str, dict[str, int]]
-) -> str:
-    sensor = SENSORS[next(iter(answers))]
+def _how(kind: str, column: tuple[str | None, ...], role: str, position: int, sensor: Sensor) -> str:
     family = sensor.title.split(" MSI")[0].split(",")[0]
     band = sensor.find(column[position] or "")
     stands_in = f": {band.name} stands in for {role}" if band is not None and band.role != role else ""

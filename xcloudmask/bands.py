@@ -9,12 +9,12 @@ import numpy as np
 import xarray as xr
 
 from xcloudmask._bandnames import BandNames, Found, describe, find_by_name, match_roles
-from xcloudmask._sensor import Sensor
+from xcloudmask._sensor import Sensor, fold_name
 from xcloudmask.errors import ArgumentError, ArgumentTypeError, BandNotFoundError, InputError, NotACubeError
 from xcloudmask.grid import spatial_dims, time_dim
-from xcloudmask.sensors import get_sensor
+from xcloudmask.sensors import SENSORS, get_sensor
 
-__all__ = ["BandChoice", "BandSelection", "select_bands"]
+__all__ = ["BandChoice", "BandSelection", "declared_sensor", "select_bands"]
 
 BandChoice = Mapping[str, str | int | None] | Sequence[str | int | None]
 """What ``bands=`` takes: role -> name, position or None; or names in the order of the roles."""
@@ -43,6 +43,8 @@ class BandSelection:
     """Per role, how it was found."""
     positions: tuple[int | None, ...] = ()
     """Per role, its position along the band dimension of the cube (or among its variables); None = given up."""
+    sensor: Sensor | None = None
+    """Whose bands they are: as the user said, else as the cube declares; None where neither does."""
 
     def __repr__(self) -> str:
         """Return one line."""
@@ -81,9 +83,9 @@ def select_bands(
 ) -> BandSelection:
     """Find the bands that play the roles of a model; nothing is computed and nothing is guessed.
 
-    In this order: ``bands=``; the table of ``sensor=``; the role's own name (red, nir, and nir08 where there is no
-    nir) among variable names, band coordinate, ``common_name`` and ``long_name``; names such as B04, where the sensors
-    that have all these names agree on what they mean.
+    In this order: ``bands=``; the table of ``sensor=``, or of the sensor that ``attrs["sensor"]`` names; the role's own
+    name (red, nir, and nir08 where there is no nir) among variable names, band coordinate, ``common_name`` and
+    ``long_name``; names such as B04, where the sensors that have all these names agree on what they mean.
 
     Parameters
     ----------
@@ -98,7 +100,7 @@ def select_bands(
         Role -> name in the cube, or role -> position along the band dimension (counted from 0), or role -> None,
         which gives an optional role up. Or a list of these in the order of the roles.
     sensor
-        A name of `xcloudmask.sensors.SENSORS`, or a `Sensor`.
+        A name of `xcloudmask.sensors.SENSORS`, or a `Sensor`. None: see `declared_sensor`.
 
     Returns
     -------
@@ -122,17 +124,58 @@ def select_bands(
     <BandSelection red=B04, nir=B08>
     """
     roles = tuple(roles)
-    table = None if sensor is None else get_sensor(sensor)
     source = _open_cube(cube)
+    table = declared_sensor(cube) if sensor is None else get_sensor(sensor)
     chosen = _explicit(source, roles, tuple(optional), bands)
-    chosen |= match_roles(source.names, tuple(role for role in roles if role not in chosen), table)
+    left = tuple(role for role in roles if role not in chosen)
+    chosen |= match_roles(source.names, left, table, declared=sensor is None)
     missing = [role for role in roles if role not in chosen]
     if missing:
-        raise _missing(source, roles, missing, tuple(optional))
-    return _build(source, roles, chosen)
+        raise _missing(
+            source, roles, missing, tuple(optional), unknown=_unknown_sensor(cube) if table is None else None
+        )
+    return _build(source, roles, chosen, table)
 
 
-def _build(source: _Source, roles: tuple[str, ...], chosen: dict[str, Found | None]) -> BandSelection:
+def declared_sensor(cube: xr.DataArray | xr.Dataset) -> Sensor | None:
+    """Return the sensor that a cube names in ``attrs["sensor"]``, or None.
+
+    Only a name that is a key of `xcloudmask.sensors.SENSORS`, letter by letter, counts. Other programs write other
+    things under that attribute ("msi", "MODIS", a set of names), which do not tell what table to use: they are ignored.
+
+    Parameters
+    ----------
+    cube
+        A Dataset or DataArray; of a Dataset around one array, the array is asked too.
+
+    Returns
+    -------
+    Sensor or None
+
+    Examples
+    --------
+    >>> declared_sensor(xr.Dataset(attrs={"sensor": "hls-l30"})).title
+    'Harmonized Landsat Sentinel-2 2.0, L30 (OLI)'
+    >>> declared_sensor(xr.Dataset(attrs={"sensor": "MSI"})) is None
+    True
+    """
+    return next((SENSORS[name] for name in _sensor_attrs(cube) if name in SENSORS), None)
+
+
+def _sensor_attrs(cube: xr.DataArray | xr.Dataset) -> list[str]:
+    values = [cube.attrs.get("sensor")]
+    if isinstance(cube, xr.Dataset) and len(cube.data_vars) == 1:
+        values.append(next(iter(cube.data_vars.values())).attrs.get("sensor"))
+    return [value for value in values if isinstance(value, str)]
+
+
+def _unknown_sensor(cube: xr.DataArray | xr.Dataset) -> str | None:
+    return next((name for name in _sensor_attrs(cube) if name not in SENSORS), None)
+
+
+def _build(
+    source: _Source, roles: tuple[str, ...], chosen: dict[str, Found | None], sensor: Sensor | None
+) -> BandSelection:
     found = [chosen[role] for role in roles]
     arrays = tuple(None if band is None else source.band(band.position) for band in found)
     names = tuple(None if band is None else source.names.title(band.position) for band in found)
@@ -145,6 +188,7 @@ def _build(source: _Source, roles: tuple[str, ...], chosen: dict[str, Found | No
         band_dim=source.band_dim,
         how=tuple(_GIVEN_UP if band is None else band.how for band in found),
         positions=tuple(None if band is None else band.position for band in found),
+        sensor=sensor,
     )
 
 
@@ -256,7 +300,7 @@ def _platforms(cube: xr.DataArray | xr.Dataset) -> frozenset[str]:
         values = [cube.attrs[name]] if name in cube.attrs else []
         if coord is not None and coord.chunks is None:
             values += np.ravel(coord.values).tolist()
-        found |= {value.casefold() for value in values if isinstance(value, str)}
+        found |= {fold_name(value) for value in values if isinstance(value, str)}
     return frozenset(found)
 
 
@@ -324,7 +368,7 @@ def _by_position(source: _Source, role: str, value: object) -> Found:
 
 
 def _missing(
-    source: _Source, roles: tuple[str, ...], missing: list[str], optional: tuple[str, ...]
+    source: _Source, roles: tuple[str, ...], missing: list[str], optional: tuple[str, ...], *, unknown: str | None
 ) -> BandNotFoundError:
     named = any(text for _, column in source.names.columns for text in column)
     what = "'<name in the cube>'" if named or source.array is None else "<position, counted from 0>"
@@ -335,6 +379,11 @@ def _missing(
     )
     for name in source.names.unread:
         message += f" The coordinate {name!r} is a dask array, which is not computed: type cube[{name!r}].load() first."
+    if unknown is not None:
+        message += (
+            f" attrs['sensor'] is {unknown!r:.80}, which is no known sensor: if it is your own, register it first with "
+            "xcloudmask.sensors.register_sensor(...)."
+        )
     given_up = ", ".join(f"{role!r}: None" for role in missing if role in optional)
     if given_up:
         message += f" bands={{{given_up}}} does without and feeds zeros."
