@@ -18,6 +18,7 @@ from xcloudmask.compare import compare_masks
 from xcloudmask.io import to_cog, to_zarr
 from xcloudmask.plan import plan
 from xcloudmask.predict import predict, predict_proba
+from xcloudmask.radiometry import to_reflectance
 
 __all__ = ["CloudMaskAccessor"]
 
@@ -61,6 +62,7 @@ class CloudMaskAccessor:
     predict_proba = _method(predict_proba)
     plan = _method(plan)
     apply = _method(masks.apply)
+    to_reflectance = _method(to_reflectance)
 
     # on a mask
     clear_fraction = _method(masks.clear_fraction)

@@ -1,6 +1,6 @@
 """From stored numbers (DN) to reflectance or kelvin: nodata, scale and offset, from what is declared."""
 
-from xcloudmask.radiometry._convert import reflectance
+from xcloudmask.radiometry._convert import reflectance, to_reflectance
 from xcloudmask.radiometry._nodata import Nodata, nodata_values
 from xcloudmask.radiometry._nodata import declared_nodata as _declared_nodata  # noqa: F401  # selection's pictures
 from xcloudmask.radiometry._scales import BandScale, band_scales, known_scale
@@ -17,5 +17,6 @@ __all__ = [
     "radiance_to_reflectance",
     "reflectance",
     "scale_rows",
+    "to_reflectance",
     "toa_reflectance_scale",
 ]

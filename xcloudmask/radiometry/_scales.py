@@ -73,7 +73,11 @@ def _const(pair: _Pair) -> BandScale:
 
 
 def band_scales(
-    selection: BandSelection, *, sensor: str | Sensor | None = None, scale: Scale | None = None
+    selection: BandSelection,
+    *,
+    sensor: str | Sensor | None = None,
+    scale: Scale | None = None,
+    thermal: bool = False,
 ) -> tuple[BandScale | None, ...]:
     """Return scale and offset of each band; None where unknown, 0 and 0 for bands given up.
 
@@ -85,6 +89,8 @@ def band_scales(
         Name or `Sensor`, whose table is asked last.
     scale
         What the caller says: reflectance per DN, a pair (scale, offset), or role -> one of these.
+    thermal
+        Also take scales that lead to kelvin, or to the radiance of a thermal band.
 
     Returns
     -------
@@ -103,7 +109,7 @@ def band_scales(
         if role in given:
             found.append(_const(given[role]))
             continue
-        if not _reflective(array):
+        if not (_reflective(array) or (thermal and _is_thermal(array))):
             found.append(None)
             continue
         along, declared = _coordinates(selection, index, layer)
@@ -168,6 +174,10 @@ def known_scale(
 def _reflective(array: xr.DataArray) -> bool:
     """False for radiance, percent or kelvin: the declared scale does not lead to reflectance."""
     return str(array.attrs.get("units", "")).casefold() in _DIMENSIONLESS and "k1" not in array.attrs
+
+
+def _is_thermal(array: xr.DataArray) -> bool:
+    return "k1" in array.attrs or str(array.attrs.get("units", "")).casefold() in ("k", "kelvin")
 
 
 # --- coordinates ---
