@@ -116,7 +116,8 @@ def add_clouds(
     -----
     Two-stream layers and the adding method: Lacis and Hansen (1974), J. Atmos. Sci. 31. Shadows keep their diffuse
     light, which is stronger in the blue: Zhu and Woodcock (2012), Remote Sensing of Environment 118
-    (Fmask, whose shadow test is on the near infrared for this reason).
+    (Fmask, whose shadow test is on the near infrared for this reason). They also get the light that the cloud scatters
+    downwards: compact clouds throw dark shadows, broad veils hardly any.
 
     Examples
     --------
