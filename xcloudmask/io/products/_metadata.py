@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ MAX_BYTES = 16 * 2**20
 """The largest real one, MTD_TL.xml of Sentinel-2, has some 600 kB."""
 MAX_ELEMENTS = 500_000
 MAX_DEPTH = 64
+
+# numpy alone would also take "today", and years that nanoseconds cannot hold.
+_INSTANT = re.compile(
+    r"(?P<stamp>(?:19[7-9]\d|2[01]\d\d)-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)?)(?:Z|\+00:00)?"
+)
 
 
 def read_text(path: Path) -> str:
@@ -236,11 +242,10 @@ def instant(text: Any, what: str, path: Path) -> np.datetime64:
     ReadError
         Missing, or no time.
     """
-    stamp = str(text or "").strip().removesuffix("Z").removesuffix("+00:00")
+    match = _INSTANT.fullmatch(str(text).strip())
     try:
-        time = np.datetime64(stamp, "ns")
-    except ValueError:
-        time = np.datetime64("NaT", "ns")
-    if not stamp or np.isnat(time):
-        raise ReadError(f"{path}: {what} is {str(text)[:80]!r}. Expected a time such as 2023-08-23T10:05:35Z.")
-    return time
+        if match is not None:
+            return np.datetime64(match["stamp"], "ns")
+    except ValueError:  # the 31st of June
+        pass
+    raise ReadError(f"{path}: {what} is {str(text)[:80]!r}. Expected a time such as 2023-08-23T10:05:35Z.")
