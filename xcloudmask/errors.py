@@ -9,6 +9,7 @@ __all__ = [
     "ArgumentError",
     "ArgumentTypeError",
     "BandNotFoundError",
+    "CatalogueError",
     "ChunkError",
     "HrefError",
     "InputError",
@@ -76,6 +77,10 @@ class WeightsError(ModelError, ValueError):
 
 class MissingPackageError(XCloudMaskError, ImportError):
     """An optional package is not installed."""
+
+
+class CatalogueError(XCloudMaskError, OSError):
+    """A STAC catalogue cannot be read or searched."""
 
 
 class ReadError(XCloudMaskError, OSError):

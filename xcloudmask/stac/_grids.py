@@ -1,0 +1,172 @@
+"""The grid of a cube: the items' own, or one that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from xcloudmask.errors import ArgumentError, InputError
+
+if TYPE_CHECKING:
+    import pystac
+    from odc.geo.geobox import GeoBox
+
+__all__ = ["area_of", "cube_grid", "grid_name"]
+
+_SAME = 1e-3
+"""Share of a pixel by which grids may differ."""
+
+
+def area_of(bbox: Sequence[float] | None, geometry: Any | None) -> Any | None:
+    """Return the wanted area as an odc-geo Geometry in degrees, or None.
+
+    Raises
+    ------
+    ArgumentError
+        Both are given, or they cannot be understood.
+    """
+    from odc.geo.geom import Geometry, box
+
+    from xcloudmask.stac.read import check_bbox
+
+    if bbox is not None and geometry is not None:
+        raise ArgumentError("bbox and geometry are both given. Expected one of them.")
+    if bbox is not None:
+        return box(*check_bbox(bbox), crs="EPSG:4326")
+    if geometry is None:
+        return None
+    plain = getattr(geometry, "__geo_interface__", geometry)
+    plain = plain.get("geometry", plain) if isinstance(plain, Mapping) and plain.get("type") == "Feature" else plain
+    try:
+        return Geometry(plain, crs="EPSG:4326")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ArgumentError(f"geometry={geometry!r:.80} is no GeoJSON geometry in degrees ({error}).") from error
+
+
+def cube_grid(
+    grids: Sequence[tuple[pystac.Item, GeoBox]], *, crs: Any | None, resolution: float | None, area: Any | None
+) -> GeoBox:
+    """Return the grid of the cube.
+
+    Parameters
+    ----------
+    grids
+        Items, and the grid of the finest band of each.
+    crs, resolution
+        What was asked for; None for the items' own.
+    area
+        The wanted area; the cube is cut to its bounding box.
+
+    Returns
+    -------
+    GeoBox
+
+    Raises
+    ------
+    InputError
+        The items lie on several grids and none was asked for, or none of them touches the area.
+    """
+    from odc.geo import CRS
+
+    wanted = None if crs is None else CRS(crs)
+    native = {grid_name(grid) for _, grid in grids}
+    own = grids[0][1].crs
+    if len(native) == 1 and resolution is None and wanted in (None, own):
+        return _native(grids, area)
+    if wanted is None:
+        crss = {str(grid.crs) for _, grid in grids}
+        if len(crss) > 1 or resolution is None:
+            raise _several(grids, one_crs=len(crss) == 1)
+        wanted = own
+    return _asked(grids, crs=wanted, resolution=resolution, area=area)
+
+
+def grid_name(grid: GeoBox) -> str:
+    """Return a name that grids share whose pixels coincide."""
+    affine = grid.transform
+    phase = ((affine.c / affine.a) % 1, (affine.f / affine.e) % 1)
+    rounded = (round(part / _SAME) * _SAME % 1 for part in phase)
+    return f"{grid.crs} {affine.a:g} m pixels, offset {', '.join(f'{part:.3g}' for part in rounded)}"
+
+
+def _several(grids: Sequence[tuple[pystac.Item, GeoBox]], *, one_crs: bool) -> InputError:
+    groups: dict[str, list[tuple[pystac.Item, GeoBox]]] = {}
+    for item, grid in grids:
+        groups.setdefault(grid_name(grid), []).append((item, grid))
+    lines = "\n".join(f"  {name}: {len(members)} items, such as {members[0][0].id}" for name, members in groups.items())
+    most = max(groups.values(), key=len)[0][1]
+    typed = f"resolution={most.transform.a:g}" if one_crs else f"crs={str(most.crs)!r}"
+    return InputError(
+        f"The items lie on {len(groups)} grids:\n{lines}\n"
+        "Mask each group on its own grid: for group in split_by_grid(items).values(): load(group). "
+        f"Or bring all to one: load(items, {typed})."
+    )
+
+
+def _native(grids: Sequence[tuple[pystac.Item, GeoBox]], area: Any | None) -> GeoBox:
+    """The union of grids that coincide, cut to the area."""
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+
+    first = grids[0][1].transform
+    corners = [_window(grid, first) for _, grid in grids]
+    left, top = min(corner[0] for corner in corners), min(corner[1] for corner in corners)
+    right, bottom = max(corner[2] for corner in corners), max(corner[3] for corner in corners)
+    if area is not None:
+        bounds = area.to_crs(grids[0][1].crs, resolution=_step(area)).boundingbox
+        columns = sorted((side - first.c) / first.a for side in (bounds.left, bounds.right))
+        rows = sorted((side - first.f) / first.e for side in (bounds.bottom, bounds.top))
+        left, right = max(left, _floor(columns[0])), min(right, _ceil(columns[1]))
+        top, bottom = max(top, _floor(rows[0])), min(bottom, _ceil(rows[1]))
+        if left >= right or top >= bottom:
+            raise InputError("No item touches the wanted area. Check bbox or geometry: degrees, west before south.")
+    return GeoBox((bottom - top, right - left), first * Affine.translation(left, top), grids[0][1].crs)
+
+
+def _window(grid: GeoBox, first: Any) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom in pixels from the corner of the first grid."""
+    left = round((grid.transform.c - first.c) / first.a)
+    top = round((grid.transform.f - first.f) / first.e)
+    return left, top, left + grid.shape[1], top + grid.shape[0]
+
+
+def _floor(value: float) -> int:
+    return int((value + _SAME) // 1)
+
+
+def _ceil(value: float) -> int:
+    return -_floor(-value)
+
+
+def _step(area: Any) -> float:
+    """Degrees between points of an outline, so that it bends as projections do."""
+    bounds = area.boundingbox
+    return max(bounds.right - bounds.left, bounds.top - bounds.bottom) / 16
+
+
+def _asked(
+    grids: Sequence[tuple[pystac.Item, GeoBox]], *, crs: Any, resolution: float | None, area: Any | None
+) -> GeoBox:
+    from odc.geo.geobox import GeoBox
+    from odc.geo.geom import bbox_union
+
+    finest = min((grid for _, grid in grids), key=lambda grid: abs(float(grid.transform.a)))
+    if resolution is None:
+        if crs.projected != finest.crs.projected:
+            raise ArgumentError(f"crs={str(crs)!r} has other units than the items. Type resolution= in its units.")
+        resolution = float(finest.transform.a)
+    if isinstance(resolution, bool) or not isinstance(resolution, int | float) or not resolution > 0:
+        raise ArgumentError(f"resolution={resolution!r}: expected a positive number in units of the CRS.")
+    union = bbox_union(grid.extent.to_crs(crs).boundingbox for _, grid in grids)
+    if area is not None:
+        wanted = area.to_crs(crs, resolution=_step(area)).boundingbox
+        sides = (
+            max(union.left, wanted.left),
+            max(union.bottom, wanted.bottom),
+            min(union.right, wanted.right),
+            min(union.top, wanted.top),
+        )
+        if sides[0] >= sides[2] or sides[1] >= sides[3]:
+            raise InputError("No item touches the wanted area. Check bbox or geometry: degrees, west before south.")
+        return GeoBox.from_bbox(sides, crs, resolution=resolution)
+    return GeoBox.from_bbox(tuple(union.bbox), crs, resolution=resolution)

@@ -1,0 +1,165 @@
+"""Search STAC APIs."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from xcloudmask._optional import require
+from xcloudmask.errors import ArgumentError, CatalogueError, XCloudMaskError
+from xcloudmask.stac.catalogues import resolve_url
+from xcloudmask.stac.hrefs import redact
+from xcloudmask.stac.read import check_bbox
+
+if TYPE_CHECKING:
+    import pystac
+
+__all__ = ["search"]
+
+_LIMIT = 1000
+_TIMEOUT_S = 60
+
+
+def search(
+    url: str,
+    *,
+    collections: str | Sequence[str],
+    bbox: Sequence[float] | None = None,
+    geometry: Mapping[str, Any] | Any | None = None,
+    datetime: str | None = None,
+    query: Mapping[str, Any] | Sequence[str] | None = None,
+    filter: str | Mapping[str, Any] | None = None,  # noqa: A002  # as the STAC API calls it
+    ids: Sequence[str] | None = None,
+    sortby: str | Sequence[str] | None = None,
+    limit: int | None = None,
+    page_size: int = 100,
+    headers: Mapping[str, str] | None = None,
+) -> list[pystac.Item]:
+    """Search a STAC API.
+
+    Parameters
+    ----------
+    url
+        Root of the API, or the name of a known one: ``"earth-search"``, ``"planetary-computer"`` or ``"cdse"``.
+    collections
+        Id of a collection, or several.
+    bbox
+        West, south, east, north in degrees.
+    geometry
+        GeoJSON geometry, or an object with ``__geo_interface__``, in degrees; instead of `bbox`.
+    datetime
+        A date (``"2024-06"``), an instant, or a range ``"2024-06-01/2024-08-31"`` with ``..`` for an open end.
+    query
+        Conditions on properties, such as ``{"eo:cloud_cover": {"lt": 60}}``, for APIs that know the query extension.
+    filter
+        CQL2, as text or as JSON, for APIs that know the filter extension.
+    ids
+        Ids of items.
+    sortby
+        Property to sort by, such as ``"-properties.datetime"``, for APIs that know it.
+    limit
+        Most items. None: 1000, and more of them are an error.
+    page_size
+        Items asked for at a time.
+    headers
+        Sent with each request, such as a token.
+
+    Returns
+    -------
+    list of pystac.Item
+        As the API has them: `dedupe` drops what was processed again, and `load` makes a cube.
+
+    Raises
+    ------
+    CatalogueError
+        The API does not answer, or not as a STAC API does; there are more than 1000 items and no limit was given.
+    ArgumentError
+        An argument cannot be understood, or the API does not know `query` or `filter`.
+
+    Examples
+    --------
+    >>> search("earth-search", collections="sentinel-2-c1-l2a", bbox=(9.0, 47.0, 9.5, 47.5),
+    ...        datetime="2024-06", query={"eo:cloud_cover": {"lt": 60}})  # doctest: +SKIP
+    """
+    pystac_client = require("pystac_client", extra="stac")
+    root = resolve_url(url)
+    most = _LIMIT if limit is None else limit
+    if isinstance(most, bool) or not isinstance(most, int) or most < 1 or page_size < 1:
+        raise ArgumentError(f"limit={limit!r}, page_size={page_size!r}: expected whole numbers of 1 or more.")
+    if bbox is not None and geometry is not None:
+        raise ArgumentError("bbox and geometry are both given. Expected one of them.")
+    names = [collections] if isinstance(collections, str) else list(collections)
+    options = {
+        "collections": names,
+        "bbox": None if bbox is None else check_bbox(bbox),
+        "intersects": getattr(geometry, "__geo_interface__", geometry),
+        "datetime": datetime,
+        "query": list(query) if isinstance(query, list | tuple) else query,
+        "filter": filter,
+        "filter_lang": None if filter is None else "cql2-text" if isinstance(filter, str) else "cql2-json",
+        "ids": None if ids is None else list(ids),
+        "sortby": sortby,
+    }
+    with _errors(root):
+        client = pystac_client.Client.open(root, headers=dict(headers or {}), timeout=_TIMEOUT_S)
+        # pystac-client takes `limit` for the size of a page.
+        asked = client.search(**options, limit=min(page_size, most + 1), max_items=None)
+        return _collect(asked, root, most=most, page_size=page_size, bounded=limit is not None)
+
+
+def _collect(asked: Any, root: str, *, most: int, page_size: int, bounded: bool) -> list[pystac.Item]:
+    pystac = require("pystac", extra="stac")
+    items: list[pystac.Item] = []
+    pages = 10 + 2 * math.ceil(most / page_size) + most
+    for number, page in enumerate(asked.pages_as_dicts()):
+        items += [pystac.Item.from_dict(feature, preserve_dict=False) for feature in page.get("features") or ()]
+        if len(items) >= most and bounded:
+            return items[:most]
+        if len(items) > most:
+            raise CatalogueError(
+                f"{redact(root)} has more than {most} items for this search. Narrow it by bbox, dates or query, or "
+                "type limit=... for more."
+            )
+        if number >= pages:
+            raise CatalogueError(f"{redact(root)} goes on sending pages without items.")
+    return items
+
+
+@contextmanager
+def _errors(root: str) -> Iterator[None]:
+    """Turn what goes wrong, and what the API cannot do, into errors of this package."""
+    requests = require("requests", extra="stac")
+    pystac = require("pystac", extra="stac")
+    from pystac_client.exceptions import APIError
+    from pystac_client.warnings import DoesNotConformTo, FallbackToPystac, MissingLink, NoConformsTo
+
+    shown = redact(root)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DoesNotConformTo)
+            for category in (FallbackToPystac, MissingLink, NoConformsTo):
+                warnings.simplefilter("ignore", category)
+            yield
+    except XCloudMaskError:
+        raise
+    except (DoesNotConformTo, NotImplementedError) as error:
+        raise _unable(shown, str(error)) from error
+    except (APIError, requests.RequestException) as error:
+        raise CatalogueError(f"{shown} does not answer the search: {str(error)[:500]}") from error
+    except (pystac.STACError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CatalogueError(f"{shown} does not answer as a STAC API does: {error!r:.300}") from error
+    except ValueError as error:
+        raise ArgumentError(f"The search of {shown} is not understood: {error}") from error
+
+
+def _unable(shown: str, reason: str) -> XCloudMaskError:
+    for word, argument in (("FILTER", "filter"), ("QUERY", "query"), ("SORT", "sortby")):
+        if word in reason:
+            return ArgumentError(
+                f"{shown} does not know {argument}= (it does not conform to {word}). Leave it out and choose among the "
+                "items, such as [item for item in items if item.properties['eo:cloud_cover'] < 60]."
+            )
+    return ArgumentError(f"{shown} is no API that can be searched. A static catalogue: type read_items({shown!r})")
