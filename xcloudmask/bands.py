@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from xcloudmask._bandnames import BandNames, Found, describe, find_by_name, match_roles
-from xcloudmask._sensor import Sensor, fold_name
-from xcloudmask.errors import ArgumentError, ArgumentTypeError, BandNotFoundError, InputError, NotACubeError
+from xcloudmask._bandnames import Found, describe, find_by_name, match_roles
+from xcloudmask._bandsource import CubeBands, check_dtype, is_mask, left_over_error, mask_error, open_cube_bands
+from xcloudmask._sensor import Sensor
+from xcloudmask.errors import ArgumentError, ArgumentTypeError, BandNotFoundError, InputError
 from xcloudmask.grid import spatial_dims, time_dim
 from xcloudmask.sensors import SENSORS, get_sensor
 
@@ -19,8 +20,6 @@ __all__ = ["BandChoice", "BandSelection", "declared_sensor", "select_bands"]
 BandChoice = Mapping[str, str | int | None] | Sequence[str | int | None]
 """What ``bands=`` takes: role -> name, position or None; or names in the order of the roles."""
 
-_BAND_DIMS = ("band", "bands", "channel", "channels", "wavelength", "variable")
-_NAME_COORDS = ("common_name", "eo:common_name")
 _GIVEN_UP = "given up: zeros"
 
 
@@ -50,27 +49,6 @@ class BandSelection:
         """Return one line."""
         pairs = (f"{role}={name or 'zeros'}" for role, name in zip(self.roles, self.names, strict=True))
         return f"<BandSelection {', '.join(pairs)}>"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Source:
-    """A cube as a list of bands, whatever its shape."""
-
-    names: BandNames
-    array: xr.DataArray | None
-    """The cube, where it is one array with a band dimension."""
-    band_dim: str | None
-    variables: tuple[xr.DataArray, ...] = ()
-    """The bands, where they are separate arrays."""
-
-    def band(self, position: int) -> xr.DataArray:
-        if self.array is None:
-            return self.variables[position]
-        return self.array.isel({self.band_dim: position}, drop=True)
-
-    @property
-    def count(self) -> int:
-        return len(self.variables) if self.array is None else self.array.sizes[self.band_dim]
 
 
 def select_bands(
@@ -124,7 +102,7 @@ def select_bands(
     <BandSelection red=B04, nir=B08>
     """
     roles = tuple(roles)
-    source = _open_cube(cube)
+    source = open_cube_bands(cube)
     table = declared_sensor(cube) if sensor is None else get_sensor(sensor)
     chosen = _explicit(source, roles, tuple(optional), bands)
     left = tuple(role for role in roles if role not in chosen)
@@ -174,7 +152,7 @@ def _unknown_sensor(cube: xr.DataArray | xr.Dataset) -> str | None:
 
 
 def _build(
-    source: _Source, roles: tuple[str, ...], chosen: dict[str, Found | None], sensor: Sensor | None
+    source: CubeBands, roles: tuple[str, ...], chosen: dict[str, Found | None], sensor: Sensor | None
 ) -> BandSelection:
     found = [chosen[role] for role in roles]
     arrays = tuple(None if band is None else source.band(band.position) for band in found)
@@ -192,120 +170,14 @@ def _build(
     )
 
 
-def _stack(source: _Source, positions: list[int]) -> xr.DataArray | None:
+def _stack(source: CubeBands, positions: list[int]) -> xr.DataArray | None:
     if source.array is None or positions == list(range(source.count)):
         return source.array
     return source.array.isel({source.band_dim: positions})
 
 
-def _open_cube(cube: xr.DataArray | xr.Dataset) -> _Source:
-    if isinstance(cube, xr.DataArray):
-        return _open_array(cube)
-    if isinstance(cube, xr.Dataset):
-        return _open_dataset(cube)
-    raise NotACubeError(
-        f"The cube is a {type(cube).__name__}. Expected an xarray.DataArray or xarray.Dataset; wrap a numpy or dask "
-        "array in xr.DataArray(array, dims=('time', 'band', 'y', 'x'))."
-    )
-
-
-def _open_dataset(cube: xr.Dataset) -> _Source:
-    y, x = spatial_dims(cube)
-    images = {str(name): var for name, var in cube.data_vars.items() if var.ndim > 1 and _is_image(var)}
-    if not images:
-        shown = ", ".join(f"{name!r} {var.dims}" for name, var in cube.data_vars.items()) or "none"
-        raise NotACubeError(f"No variable of the Dataset has the dimensions {y!r} and {x!r}. Found: {shown}.")
-    if all(_is_mask(var) for var in images.values()):
-        raise _mask_error(next(iter(images)), next(iter(images.values())))
-    if len(images) == 1 and _band_dim(next(iter(images.values()))) is not None:
-        # xr.open_dataset of a GeoTIFF, and a DataArray reopened from Zarr, wrap the array in a Dataset.
-        return _open_array(next(iter(images.values())))
-    columns: list[tuple[str, tuple[str | None, ...]]] = [("variable name", tuple(images))]
-    for kind in ("common_name", "long_name"):
-        texts = tuple(_text(var.attrs.get(kind)) for var in images.values())
-        if any(texts):
-            columns.append((kind, texts))
-    names = BandNames(columns=tuple(columns), platforms=_platforms(cube))
-    return _Source(names=names, array=None, band_dim=None, variables=tuple(images.values()))
-
-
-def _is_image(var: xr.DataArray) -> bool:
-    try:
-        spatial_dims(var)
-    except NotACubeError:
-        return False
-    return True
-
-
-def _open_array(cube: xr.DataArray) -> _Source:
-    if _is_mask(cube):
-        raise _mask_error(str(cube.name), cube)
-    dim = _band_dim(cube)
-    if dim is None:
-        name = _text(cube.name) or _text(cube.attrs.get("long_name"))
-        names = BandNames(columns=(("name", (name,)),), platforms=_platforms(cube))
-        return _Source(names=names, array=None, band_dim=None, variables=(cube,))
-    _check_dtype(str(cube.name), cube)
-    unread = tuple(name for name in _NAME_COORDS if name in cube.coords and cube.coords[name].chunks is not None)
-    names = BandNames(columns=_columns(cube, dim), platforms=_platforms(cube), unread=unread)
-    return _Source(names=names, array=cube, band_dim=dim)
-
-
-def _band_dim(cube: xr.DataArray) -> str | None:
-    """The dimension called band (or the like), else the one left over; other dimensions are an error."""
-    known = {*spatial_dims(cube), time_dim(cube)}
-    others = [str(dim) for dim in cube.dims if str(dim) not in known]
-    named = [dim for dim in others if dim.casefold() in _BAND_DIMS]
-    band = named[0] if named else (others[0] if len(others) == 1 else None)
-    left_over = [dim for dim in others if dim != band]
-    if left_over:
-        raise _left_over(cube, left_over)
-    return band
-
-
-def _left_over(cube: xr.DataArray, dims: list[str]) -> NotACubeError:
-    found = ", ".join(f"{dim!r} ({size})" for dim, size in cube.sizes.items())
-    fix = f".squeeze({dims!r})" if all(cube.sizes[dim] == 1 for dim in dims) else f".isel({dims[0]}=0)"
-    return NotACubeError(
-        f"Dimensions {', '.join(map(repr, dims))} are left over besides time, band, y and x. Found: {found}. "
-        f"Type: cube{fix}"
-    )
-
-
-def _columns(cube: xr.DataArray, dim: str) -> tuple[tuple[str, tuple[str | None, ...]], ...]:
-    """All lists of names along the band dimension."""
-    count = cube.sizes[dim]
-    columns: list[tuple[str, tuple[str | None, ...]]] = []
-    for name in (dim, *_NAME_COORDS):
-        coord = cube.coords.get(name)
-        # A coordinate is a dask array after cube.chunk() and from Zarr: it is not computed.
-        if coord is not None and coord.dims == (dim,) and coord.chunks is None and coord.dtype.kind in "UOT":
-            kind = "band coordinate" if name == dim else f"common name (coordinate {name})"
-            columns.append((kind, tuple(_text(value) for value in coord.values.tolist())))
-    texts = cube.attrs.get("long_name")
-    texts = (texts,) if isinstance(texts, str) else texts
-    if isinstance(texts, list | tuple | np.ndarray) and len(texts) == count:
-        columns.append(("long_name", tuple(_text(value) for value in texts)))
-    return tuple(columns) or (("band coordinate", (None,) * count),)
-
-
-def _text(value: object) -> str | None:
-    return str(value) if isinstance(value, str) and value.strip() else None
-
-
-def _platforms(cube: xr.DataArray | xr.Dataset) -> frozenset[str]:
-    found: set[str] = set()
-    for name in ("platform", "constellation"):
-        coord = cube.coords.get(name)
-        values = [cube.attrs[name]] if name in cube.attrs else []
-        if coord is not None and coord.chunks is None:
-            values += np.ravel(coord.values).tolist()
-        found |= {fold_name(value) for value in values if isinstance(value, str)}
-    return frozenset(found)
-
-
 def _explicit(
-    source: _Source, roles: tuple[str, ...], optional: tuple[str, ...], bands: BandChoice | None
+    source: CubeBands, roles: tuple[str, ...], optional: tuple[str, ...], bands: BandChoice | None
 ) -> dict[str, Found | None]:
     chosen: dict[str, Found | None] = {}
     for role, value in _as_mapping(bands, roles).items():
@@ -348,7 +220,7 @@ def _check_optional(role: str, optional: tuple[str, ...]) -> None:
         )
 
 
-def _by_position(source: _Source, role: str, value: object) -> Found:
+def _by_position(source: CubeBands, role: str, value: object) -> Found:
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
         raise ArgumentTypeError(
             f"bands={{{role!r}: {value!r}}} is a {type(value).__name__}. Expected a name, a position along the band "
@@ -368,7 +240,7 @@ def _by_position(source: _Source, role: str, value: object) -> Found:
 
 
 def _missing(
-    source: _Source, roles: tuple[str, ...], missing: list[str], optional: tuple[str, ...], *, unknown: str | None
+    source: CubeBands, roles: tuple[str, ...], missing: list[str], optional: tuple[str, ...], *, unknown: str | None
 ) -> BandNotFoundError:
     named = any(text for _, column in source.names.columns for text in column)
     what = "'<name in the cube>'" if named or source.array is None else "<position, counted from 0>"
@@ -390,36 +262,14 @@ def _missing(
     return BandNotFoundError(message)
 
 
-def _is_mask(array: xr.DataArray) -> bool:
-    attrs = array.attrs
-    flags = "flag_values" in attrs or "flag_masks" in attrs or "flag_meanings" in attrs
-    return flags or "status_flag" in str(attrs.get("standard_name", "")) or array.dtype.kind == "b"
-
-
-def _mask_error(name: str, array: xr.DataArray) -> NotACubeError:
-    sign = "its dtype is bool" if array.dtype.kind == "b" else "its attributes describe flags"
-    return NotACubeError(
-        f"{name!r} is a mask: {sign}. Expected an image cube. Type image.cloudmask.predict(), where image holds the "
-        "satellite bands."
-    )
-
-
-def _check_dtype(name: str, array: xr.DataArray) -> None:
-    if array.dtype.kind not in "iuf":
-        raise NotACubeError(
-            f"{name!r} has dtype {array.dtype}. Expected integers or floats. Type cube.astype('float32') if its "
-            "values are numbers."
-        )
-
-
 def _check_bands(arrays: dict[str, xr.DataArray]) -> None:
     for name, array in arrays.items():
-        if _is_mask(array):
-            raise _mask_error(name, array)
-        _check_dtype(name, array)
+        if is_mask(array):
+            raise mask_error(name, array)
+        check_dtype(name, array)
         left_over = [str(dim) for dim in array.dims if str(dim) not in (*spatial_dims(array), time_dim(array))]
         if left_over:
-            raise _left_over(array, left_over)
+            raise left_over_error(array, left_over)
     grids = {name: tuple(array.sizes.items()) for name, array in arrays.items()}
     if len(set(grids.values())) > 1:
         found = "; ".join(f"{name!r} {dict(sizes)}" for name, sizes in grids.items())

@@ -29,6 +29,7 @@ __all__ = [
     "StrideOption",
     "WorkersOption",
     "predict_arguments",
+    "sensor_argument",
 ]
 
 InputsArgument = Annotated[
@@ -49,7 +50,10 @@ BandOption = Annotated[
         help="Which band plays which role, such as red=B04; nir=none does without. Repeat for each band.",
     ),
 ]
-SensorOption = Annotated[str | None, typer.Option(show_default=False, help="Sensor, such as sentinel-2-l2a.")]
+SensorOption = Annotated[
+    str | None,
+    typer.Option(show_default=False, help="Sensor, such as sentinel-2-l2a, or a TOML file with one of your own."),
+]
 NormalizeOption = Annotated[
     str,
     typer.Option(help="Pixels that the z-score is taken over: chunk, lattice (same labels for all chunks) or scene."),
@@ -129,7 +133,7 @@ def predict_arguments(
     return {
         "model": _model(model),
         "bands": _bands(band),
-        "sensor": sensor,
+        "sensor": sensor_argument(sensor),
         "normalize": normalize,
         "halo_px": halo_px,
         "output_style": output_style,
@@ -141,6 +145,35 @@ def predict_arguments(
         "precision": precision,
         "batch_size": batch_size if batch_size == "auto" else _whole(batch_size, "--batch-size"),
     }
+
+
+def sensor_argument(text: str | None) -> str | None:
+    """Return the name of a sensor; one in a TOML file is registered first.
+
+    Parameters
+    ----------
+    text
+        As typed.
+
+    Returns
+    -------
+    str or None
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError, ReadError
+        The file is wrong. Names are checked where they are used.
+
+    Examples
+    --------
+    >>> sensor_argument("hls-l30")
+    'hls-l30'
+    """
+    if text is None or not text.endswith(".toml"):
+        return text
+    from xcloudmask.sensors import register_sensor
+
+    return register_sensor(text).name
 
 
 def _model(text: str) -> Any:

@@ -11,6 +11,7 @@ from xcloudmask.cli.evaluate import evaluate
 from xcloudmask.cli.info import doctor, models_app
 from xcloudmask.cli.predict import plan, predict
 from xcloudmask.cli.select import select
+from xcloudmask.cli.sensors import sensors
 from xcloudmask.cli.train import train
 
 __all__ = ["app"]
@@ -49,4 +50,5 @@ app.command()(evaluate)
 app.command()(select)
 app.command()(train)
 app.add_typer(models_app, name="models")
+app.command()(sensors)
 app.command()(doctor)

@@ -82,7 +82,7 @@ def select(
         split=split,
         chip_px=chip_px,
         bands=opt._bands(band),
-        sensor=sensor,
+        sensor=opt.sensor_argument(sensor),
         nodata=opt._nodata(nodata),
         resolution_m=opt._resolution(resolution_m),
     )

@@ -87,7 +87,8 @@ def register_sensor(sensor: Sensor | Mapping[str, Any] | str | os.PathLike[str],
     sensor
         A `Sensor`, a dictionary with its fields, or the path of a TOML file with the same fields.
     replace
-        Whether a sensor of the same name may be replaced. The names of other sensors are refused in any case.
+        Whether a sensor of the same name may be replaced. The names of other sensors are refused in any case; the same
+        sensor again is not.
 
     Returns
     -------
@@ -128,6 +129,8 @@ def register_sensor(sensor: Sensor | Mapping[str, Any] | str | os.PathLike[str],
             "TOML file."
         )
     with _lock:
+        if _registered.get(made.name) == made:
+            return _registered[made.name]
         _check_names(made, replace=replace)
         _registered[made.name] = made
     return made

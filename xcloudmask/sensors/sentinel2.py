@@ -37,7 +37,9 @@ _MSI = (
 
 def _aliases(name: str, resolution_m: float, common: tuple[str, ...]) -> tuple[str, ...]:
     """CDSE spells B04_10m (finest copy first), Earth Search red and red-jp2, Earth Engine B4."""
-    cdse = tuple(f"{name}_{r}m" for r in (10, 20, 60) if r >= resolution_m)
+    # Level-2A also has a copy of the 60 m coastal band at 20 m.
+    finest = 20 if name == "B01" else resolution_m
+    cdse = tuple(f"{name}_{r}m" for r in (10, 20, 60) if r >= finest)
     short = (name.replace("B0", "B"),) if name.startswith("B0") else ()
     return (*cdse, *common, f"{common[0]}-jp2", *short)
 
