@@ -16,7 +16,7 @@ from xcloudmask.classes import NODATA, CloudClass, get_style, merge_probabilitie
 from xcloudmask.halo import BlockPlace, Tile
 from xcloudmask.models.cache import get_runner
 from xcloudmask.normalize import BandStatistics
-from xcloudmask.resample import bilinear_up
+from xcloudmask.resample import bilinear_up, block_mean
 from xcloudmask.settings import EngineSettings
 from xcloudmask.tiles import Image, Job, Places, batches, feed, jobs, prepare, tiles_along
 
@@ -133,7 +133,8 @@ def _probabilities(images: list[Image], todo: list[Job], grid: Places, settings:
     whole = (slice(0, settings.tile_shape[0]), slice(0, settings.tile_shape[1]))
     for group, size in batches(todo, settings, runner.device):
         predicted = runner.probabilities(*feed(group, size, images, grid, settings), whole)
-        for job, values in zip(group, predicted, strict=False):
+        for job, points in zip(group, predicted, strict=False):
+            values = points if settings.upsample == 1 else block_mean(points, settings.upsample)
             rows, columns = (
                 _scaled(_target(tile, place), factor) for tile, place in zip((job.y, job.x), grid, strict=True)
             )

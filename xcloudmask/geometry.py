@@ -14,7 +14,7 @@ from xcloudmask.halo import round_up, snap_chunks
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.settings import Normalize
 
-__all__ = ["Geometry", "plan_geometry", "resolution_factor"]
+__all__ = ["Geometry", "plan_geometry", "resolution_factor", "upsample_factor"]
 
 _TILE_SIDE_MAX = 2320
 """Longest side of a tile, halo included: a chunk of 2048 stays one tile, and a whole scene is cut."""
@@ -25,10 +25,12 @@ _RESOLUTION_SLACK = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Geometry:
-    """Where a cube is cut. Lengths in pixels of the cube, unless they say cells (of the model's grid)."""
+    """Where a cube is cut. Lengths in pixels of the cube, unless they say cells (see `EngineSettings`)."""
 
     factor: int
     """Pixels averaged to one cell, along each axis."""
+    upsample: int
+    """Pixels of the model that a cell is interpolated to, along each axis."""
     halo_cells: int
     """Context on both sides of a tile that has neighbours; a multiple of the model's stride."""
     tile_cells: tuple[int, int]
@@ -43,8 +45,14 @@ class Geometry:
     """Borders of chunks are multiples of this."""
 
     @property
+    def fed_px(self) -> tuple[int, int]:
+        """Pixels of the model that are fed at once."""
+        y, x = self.tile_shape_cells
+        return y * self.upsample, x * self.upsample
+
+    @property
     def tile_shape_cells(self) -> tuple[int, int]:
-        """Cells fed to the model at once."""
+        """Cells of a tile with its context."""
         halo_y, halo_x = self.tile_halo_cells
         return self.tile_cells[0] + 2 * halo_y, self.tile_cells[1] + 2 * halo_x
 
@@ -85,6 +93,72 @@ def resolution_factor(resolution: tuple[float, float] | None, spec: ModelSpec) -
     return max(1, math.ceil(spec.resolution_m[0] / pixel_m - _RESOLUTION_SLACK))
 
 
+def upsample_factor(resolution: tuple[float, float] | None, spec: ModelSpec, asked: bool | int) -> int:  # noqa: FBT001
+    """Whole number of pixels that a coarse pixel is interpolated to.
+
+    Parameters
+    ----------
+    resolution
+        Metres per pixel along y and x; None where unknown.
+    spec
+        The model.
+    asked
+        False or 1 for nothing, True for the smallest number that leads into the model's range, or a number.
+
+    Returns
+    -------
+    int
+        1 or more.
+
+    Raises
+    ------
+    ArgumentError
+        The pixel size is unknown, or would become finer than what the model was trained for.
+
+    Examples
+    --------
+    >>> from xcloudmask.models.registry import get_spec
+    >>> upsample_factor((500.0, 500.0), get_spec("default"), True)
+    10
+    """
+    finest, coarsest = spec.resolution_m
+    if asked is False or (asked is not True and asked == 1):
+        return 1
+    if resolution is None:
+        if asked is True:
+            raise ArgumentError(
+                "upsample=True needs the size of a pixel, which the cube does not tell. Type resolution_m=..., or a "
+                "whole number such as upsample=3."
+            )
+        return asked
+    pixel_m = math.sqrt(resolution[0] * resolution[1])
+    if asked is True:
+        return max(1, math.ceil(pixel_m / coarsest - _RESOLUTION_SLACK))
+    if pixel_m / asked < finest * (1 - _RESOLUTION_SLACK):
+        raise ArgumentError(
+            f"upsample={asked} makes pixels of {pixel_m / asked:.4g} m out of {pixel_m:.4g} m. Expected {finest:g} to "
+            f"{coarsest:g} m, which model {spec.name!r} was trained for. Leave upsample out, or type upsample=True."
+        )
+    return asked
+
+
+@dataclass(frozen=True, slots=True)
+class _Lengths:
+    """The lengths of a model in cells, so that tiles of whole cells lie on multiples of its stride."""
+
+    stride: int
+    radius: int
+    tile: int
+    window: int
+    longest: int
+
+    @classmethod
+    def of(cls, spec: ModelSpec, upsample: int) -> _Lengths:
+        stride = spec.stride_px // math.gcd(spec.stride_px, upsample)
+        tile, window = (max(side // upsample // stride * stride, stride) for side in (spec.tile_px, spec.window_px))
+        return cls(stride, -(-spec.radius_px // upsample), tile, window, _TILE_SIDE_MAX // upsample)
+
+
 def plan_geometry(
     chunks: tuple[Sequence[int], Sequence[int]],
     spec: ModelSpec,
@@ -93,6 +167,7 @@ def plan_geometry(
     normalize: Normalize,
     halo_px: int | None,
     step_px: int | None,
+    upsample: int = 1,
 ) -> Geometry:
     """Plan tiles, halo and chunks.
 
@@ -110,6 +185,8 @@ def plan_geometry(
         Context in pixels of the cube, rounded up to the stride; None for the receptive radius of the model.
     step_px
         Step of the moving window in pixels of the cube; None for the halo crop.
+    upsample
+        Pixels of the model that a pixel of the cube is interpolated to, along each axis.
 
     Returns
     -------
@@ -129,24 +206,27 @@ def plan_geometry(
     >>> plan.chunks, plan.depth
     (((1000, 1000), (2000,)), (72, 72))
     """
-    halo = _halo_cells(spec, factor, halo_px)
+    lengths = _Lengths.of(spec, upsample)
+    halo = _halo_cells(lengths, factor, halo_px)
     cells = tuple(-(-sum(sizes) // factor) for sizes in chunks)
-    step = None if step_px is None else _step_cells(step_px, spec, factor)
+    step = None if step_px is None else _step_cells(step_px, lengths, factor, spec.name)
     if step is not None:
-        tile = tuple(min(spec.window_px, round_up(side, spec.stride_px)) for side in cells)
+        tile = tuple(min(lengths.window, round_up(side, lengths.stride)) for side in cells)
         depth = tuple(side * factor for side in tile)
     else:
-        depth = (halo * factor, halo * factor)
-        tile = tuple(min(spec.tile_px, round_up(side, spec.stride_px)) for side in cells)
+        # Interpolation looks one pixel farther.
+        depth = (halo * factor + (upsample > 1),) * 2
+        tile = tuple(min(lengths.tile, round_up(side, lengths.stride)) for side in cells)
     follow = normalize == "chunk"
-    multiple = tuple((spec.stride_px if follow else side) * factor for side in tile)
+    multiple = tuple((lengths.stride if follow else side) * factor for side in tile)
     snapped = tuple(
         snap_chunks(sizes, multiple=m, minimum=max(m, d)) for sizes, m, d in zip(chunks, multiple, depth, strict=True)
     )
     if step is None and follow:
-        tile = tuple(_largest_core(sizes, factor, halo, spec.stride_px) for sizes in snapped)
+        tile = tuple(_largest_core(sizes, factor, halo, lengths) for sizes in snapped)
     return Geometry(
         factor=factor,
+        upsample=upsample,
         halo_cells=halo,
         tile_cells=(tile[0], tile[1]),
         step_cells=step,
@@ -156,28 +236,28 @@ def plan_geometry(
     )
 
 
-def _halo_cells(spec: ModelSpec, factor: int, halo_px: int | None) -> int:
+def _halo_cells(lengths: _Lengths, factor: int, halo_px: int | None) -> int:
     if halo_px is not None:
-        return round_up(-(-halo_px // factor), spec.stride_px)
+        return round_up(-(-halo_px // factor), lengths.stride)
     # Interpolation back to pixels looks one cell farther.
-    return spec.halo_px if factor == 1 else round_up(spec.radius_px + 1, spec.stride_px)
+    return round_up(lengths.radius + (factor > 1), lengths.stride)
 
 
-def _step_cells(step_px: int, spec: ModelSpec, factor: int) -> int:
-    unit = spec.stride_px * factor
-    window = spec.window_px * factor
+def _step_cells(step_px: int, lengths: _Lengths, factor: int, name: str) -> int:
+    unit = lengths.stride * factor
+    window = lengths.window * factor
     if step_px % unit or step_px > window:
         near = min(max(round_up(step_px, unit), unit), window)
         raise ArgumentError(
-            f"stride={step_px} px does not suit model {spec.name!r}. Expected a multiple of {unit} px, at most "
+            f"stride={step_px} px does not suit model {name!r}. Expected a multiple of {unit} px, at most "
             f"{window}. Type stride={near}."
         )
     return step_px // factor
 
 
-def _largest_core(sizes: Sequence[int], factor: int, halo: int, stride: int) -> int:
+def _largest_core(sizes: Sequence[int], factor: int, halo: int, lengths: _Lengths) -> int:
     """Cells that a tile delivers so that the largest chunk is cut into few equal tiles."""
     largest = -(-max(sizes) // factor)
-    longest = max(_TILE_SIDE_MAX - 2 * halo, stride)
+    longest = max(lengths.longest - 2 * halo, lengths.stride)
     pieces = -(-largest // longest)
-    return round_up(-(-largest // pieces), stride)
+    return round_up(-(-largest // pieces), lengths.stride)

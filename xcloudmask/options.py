@@ -48,6 +48,8 @@ class Options:
     """Step of the moving window, in pixels of the cube."""
     resolution_m: ResolutionM | None = None
     """Pixel size, in metres."""
+    upsample: bool | int = False
+    """Whether coarse pixels are interpolated up, or by how much."""
     nodata: Nodata | None = None
     """Value of pixels without data."""
     scale: Scale | None = None
@@ -80,6 +82,8 @@ class Options:
             _whole("batch_size", self.batch_size, minimum=1, instead="'auto'")
         if self.resolution_m is not None:
             _resolution(self.resolution_m)
+        if not isinstance(self.upsample, bool):
+            _whole("upsample", self.upsample, minimum=1, instead="True")
         _nodata(self.nodata)
         scale_pairs(self.scale, tuple(self.scale) if isinstance(self.scale, Mapping) else ())
 

@@ -8,7 +8,7 @@ import xarray as xr
 
 from xcloudmask.classes import OutputStyle
 from xcloudmask.models.spec import ModelSpec
-from xcloudmask.options import Bands, Nodata, Options, Precision, ResolutionM
+from xcloudmask.options import Bands, Nodata, Options, Precision, ResolutionM, Scale
 from xcloudmask.prepare import prepare_cube
 from xcloudmask.report import Plan, describe
 from xcloudmask.sensors import Sensor
@@ -29,7 +29,9 @@ def plan(
     categorise: bool = True,
     stride: int | None = None,
     resolution_m: ResolutionM | None = None,
+    upsample: bool | int = False,
     nodata: Nodata | None = None,
+    scale: Scale | None = None,
     device: str = "auto",
     precision: Precision = "auto",
     batch_size: int | Literal["auto"] = "auto",
@@ -42,7 +44,7 @@ def plan(
         See `xcloudmask.predict`.
     model, bands, sensor, normalize, halo_px, output_style, categorise, stride
         See `xcloudmask.predict`.
-    resolution_m, nodata, device, precision, batch_size
+    resolution_m, upsample, nodata, scale, device, precision, batch_size
         See `xcloudmask.predict`.
 
     Returns
@@ -72,7 +74,9 @@ def plan(
         categorise=categorise,
         stride=stride,
         resolution_m=resolution_m,
+        upsample=upsample,
         nodata=nodata,
+        scale=scale,
         device=device,
         precision=precision,
         batch_size=batch_size,

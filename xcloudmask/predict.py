@@ -12,7 +12,7 @@ from xcloudmask.classes import CLASS_DIM, NODATA, OutputStyle, get_style, mask_a
 from xcloudmask.graph import predict_graph
 from xcloudmask.io._georef import with_spatial_ref
 from xcloudmask.models.spec import ModelSpec
-from xcloudmask.options import Bands, Nodata, Options, Precision, ResolutionM
+from xcloudmask.options import Bands, Nodata, Options, Precision, ResolutionM, Scale
 from xcloudmask.prepare import Prepared, prepare_cube
 from xcloudmask.sensors import Sensor
 from xcloudmask.settings import Normalize, Output
@@ -32,7 +32,9 @@ def predict(
     categorise: bool = True,
     stride: int | None = None,
     resolution_m: ResolutionM | None = None,
+    upsample: bool | int = False,
     nodata: Nodata | None = None,
+    scale: Scale | None = None,
     device: str = "auto",
     precision: Precision = "auto",
     batch_size: int | Literal["auto"] = "auto",
@@ -70,9 +72,17 @@ def predict(
     resolution_m
         Metres per pixel, or a pair (y, x). None: from the coordinates. Pixels finer than the model was trained for are
         averaged by a whole factor, and the probabilities brought back to the cube's grid.
+    upsample
+        True interpolates pixels coarser than the model was trained for, by the smallest whole factor that leads into
+        its range; a number says the factor. The mask stays on the cube's own grid. The work grows with the square of
+        the factor. False: coarse pixels are taken as they are, and `plan` warns.
     nodata
         Value of pixels without data, for all bands or per role. None: as declared by the cube or the sensor. NaN and
         infinite pixels are always nodata.
+    scale
+        Reflectance per DN (``1e-4``), a pair (scale, offset) for reflectance = DN * scale + offset, or role -> one of
+        these; ``1`` for reflectance itself. None: as declared by the cube or the sensor; see
+        `xcloudmask.radiometry.known_scale`. Z-scored models work without it.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:0"``, ``"mps"``; resolved in each worker.
     precision
@@ -96,6 +106,8 @@ def predict(
         Chunk sizes are unknown.
     UnknownModelError, WeightsError
         The model is unknown, or its weights are not those of its card.
+    InputError
+        The model takes reflectance as it is, and the scale of the cube is not known.
     ArgumentError, ArgumentTypeError
         An argument has a wrong value or type.
 
@@ -104,6 +116,10 @@ def predict(
     Dynamic z-score: Wright et al. (2025), doi:10.1016/j.rse.2025.114694. The halo is the receptive radius of the
     network rounded up to its stride, and all borders lie on multiples of the stride: with equal statistics, cutting a
     cube into chunks changes nothing.
+
+    Coarse pixels: with bilinear interpolation, the network of SEnSeI, trained on Sentinel-2 and Landsat 8, was found to
+    work on Sentinel-3 SLSTR at 167 to 250 m (Francis et al., 2022, IEEE Transactions on Geoscience and Remote Sensing
+    60). The models of this package have not been measured there.
 
     Examples
     --------
@@ -122,7 +138,9 @@ def predict(
         categorise=categorise,
         stride=stride,
         resolution_m=resolution_m,
+        upsample=upsample,
         nodata=nodata,
+        scale=scale,
         device=device,
         precision=precision,
         batch_size=batch_size,
@@ -141,7 +159,9 @@ def predict_proba(
     output_style: OutputStyle = "4-class",
     stride: int | None = None,
     resolution_m: ResolutionM | None = None,
+    upsample: bool | int = False,
     nodata: Nodata | None = None,
+    scale: Scale | None = None,
     device: str = "auto",
     precision: Precision = "auto",
     batch_size: int | Literal["auto"] = "auto",
@@ -152,7 +172,7 @@ def predict_proba(
     ----------
     cube, model, bands, sensor, normalize, halo_px, output_style, stride
         See `predict`.
-    resolution_m, nodata, device, precision, batch_size
+    resolution_m, upsample, nodata, scale, device, precision, batch_size
         See `predict`.
 
     Returns
@@ -181,7 +201,9 @@ def predict_proba(
         output_style=output_style,
         stride=stride,
         resolution_m=resolution_m,
+        upsample=upsample,
         nodata=nodata,
+        scale=scale,
         device=device,
         precision=precision,
         batch_size=batch_size,

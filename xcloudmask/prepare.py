@@ -14,7 +14,7 @@ import xarray as xr
 
 from xcloudmask.bands import BandSelection, select_bands
 from xcloudmask.errors import ChunkError, InputError, NotACubeError
-from xcloudmask.geometry import Geometry, plan_geometry, resolution_factor
+from xcloudmask.geometry import Geometry, plan_geometry, resolution_factor, upsample_factor
 from xcloudmask.graph import add_time, stack_planes
 from xcloudmask.grid import resolution_m, spatial_dims, time_dim
 from xcloudmask.models.registry import get_spec
@@ -99,6 +99,7 @@ def prepare_cube(cube: xr.DataArray | xr.Dataset, options: Options, *, output: O
         normalize=options.normalize,
         halo_px=options.halo_px,
         step_px=options.stride,
+        upsample=upsample_factor(resolution, spec, options.upsample),
     )
     scale, scales = _scales(options, spec, selection, times=stack.shape[0])
     settings = _settings(options, spec, selection, geometry, output=output, scale=scale)
@@ -142,6 +143,7 @@ def _settings(
         output=output,
         style=options.output_style,
         factor=geometry.factor,
+        upsample=geometry.upsample,
         halo_px=geometry.tile_halo_cells,
         tile_px=geometry.tile_cells,
         step_px=geometry.step_cells,

@@ -7,6 +7,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
+from xcloudmask._advice import pixel_ratio, warnings
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.prepare import Prepared
 
@@ -17,9 +20,6 @@ _TASKS_PER_CHUNK = {True: 10, False: 4}
 
 _BYTES_PER_CELL = {"bf16": 110, "fp16": 110, "fp32": 180, "auto": 180}
 """Memory that the shipped network takes per cell of a tile, rounded up; measured by `python -m benchmarks memory`."""
-
-_RATIO_MAX = 1.5
-"""Pixels computed over pixels delivered above which larger chunks are worth a word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,9 @@ class Plan:
     resolution_m: tuple[float, float] | None
     """Metres per pixel along y and x."""
     factor: int
-    """Pixels averaged to one cell of the model's grid, along each axis."""
+    """Pixels averaged to one pixel of the model, along each axis."""
+    upsample: int
+    """Pixels of the model that a pixel is interpolated to, along each axis."""
     stride_px: int
     """Borders of tiles and chunks lie on multiples of this, in pixels of the cube (the larger of y and x)."""
     halo_px: int
@@ -55,13 +57,13 @@ class Plan:
     rechunk: str
     """Why the cube is rechunked; empty where it is not."""
     tile_px: tuple[int, int]
-    """Cells fed to the model at once, along y and x."""
+    """Pixels of the model fed at once, along y and x."""
     blocks: int
     """Chunks to work on."""
     tasks: int
     """Tasks of the graph, beyond those that load the cube (about)."""
     pixel_ratio: float
-    """Pixels computed over pixels delivered."""
+    """Pixels of the model computed over its pixels delivered, or over pixels of the cube where they are coarser."""
     block_bytes: int
     """Memory of the largest chunk at work (about)."""
     device: str
@@ -87,7 +89,7 @@ class Plan:
         yield "reflectance", self.scale
         yield "normalize", self.normalize
         yield "mask", " x ".join(f"{dim} {size}" for dim, size in self.shape.items())
-        yield "resolution", _resolution_text(self.resolution_m, self.factor)
+        yield "resolution", _resolution_text(self.resolution_m, self.factor, self.upsample)
         exact = "exact" if self.exact_halo else "not exact"
         yield "halo", f"{self.halo_px} px ({exact}), borders on multiples of {self.stride_px} px"
         yield "prediction", self.window
@@ -139,6 +141,7 @@ def describe(prepared: Prepared) -> Plan:
     nodata = iter(settings.nodata)
     chunks = prepared.chunks
     blocks = math.prod(len(sizes) for sizes in chunks)
+    halo = geometry.halo_cells * geometry.upsample
     alone = all(len(sizes) == 1 for sizes in geometry.chunks)
     return Plan(
         model=spec,
@@ -152,20 +155,21 @@ def describe(prepared: Prepared) -> Plan:
         shape={str(dim): size for dim, size in prepared.template.sizes.items()},
         resolution_m=prepared.resolution,
         factor=geometry.factor,
+        upsample=geometry.upsample,
         stride_px=max(geometry.multiple),
         halo_px=geometry.halo_cells * geometry.factor,
-        exact_halo=spec.exact_halo and geometry.halo_cells >= spec.radius_px and geometry.step_cells is None,
+        exact_halo=spec.exact_halo and not geometry.step_cells and halo >= spec.radius_px,
         window=_window_text(prepared),
         chunks=chunks,
         rechunk=_rechunk_text(prepared),
-        tile_px=geometry.tile_shape_cells,
+        tile_px=geometry.fed_px,
         blocks=blocks,
         tasks=blocks * _TASKS_PER_CHUNK[not alone],
-        pixel_ratio=_pixel_ratio(prepared),
+        pixel_ratio=pixel_ratio(prepared) * geometry.upsample**2,
         block_bytes=_block_bytes(prepared),
         device=settings.device,
         precision=settings.precision,
-        warnings=tuple(_warnings(prepared)),
+        warnings=tuple(warnings(prepared)),
     )
 
 
@@ -176,13 +180,14 @@ _NORMALIZE_TEXT = {
 }
 
 
-def _resolution_text(resolution: tuple[float, float] | None, factor: int) -> str:
+def _resolution_text(resolution: tuple[float, float] | None, factor: int, upsample: int) -> str:
     if resolution is None:
-        return "unknown: taken as it is"
+        return "unknown: taken as it is" if upsample == 1 else f"unknown: interpolated by {upsample}"
     text = f"{resolution[0]:.4g} x {resolution[1]:.4g} m"
-    if factor == 1:
+    if factor == upsample == 1:
         return text
-    return f"{text}, averaged by {factor} to {resolution[0] * factor:.4g} m, mask on the cube's own grid"
+    how = f"averaged by {factor}" if factor > 1 else f"interpolated by {upsample}"
+    return f"{text}, {how} to {resolution[0] * factor / upsample:.4g} m, mask on the cube's own grid"
 
 
 def _sizes_text(sizes: tuple[int, ...]) -> str:
@@ -192,14 +197,22 @@ def _sizes_text(sizes: tuple[int, ...]) -> str:
 
 
 def _scale_text(prepared: Prepared) -> str:
-    if not prepared.spec.level:
+    spec, scales = prepared.spec, prepared.scales
+    raw = spec.normalization == "none"
+    if not (spec.level or raw):
         return "not used by the model"
+    use = "the model takes reflectance" if raw else "the model gets the level of each band"
+    if isinstance(scales, np.ndarray):
+        known = int(np.isfinite(scales).all(axis=1).sum())
+        return f"scale known for {known} of {len(scales)} dates, each with its own: {use}"
+    if scales is not None:
+        return f"scale of each date from dask coordinates, read with the pixels: {use}"
     if prepared.settings.scale is None:
         return (
             "scale unknown: the model does without the level (give the bands the attributes scale_factor and "
-            "add_offset, or say sensor= where the sensor fixes them)"
+            "add_offset, or type scale=, or sensor= where the sensor fixes them)"
         )
-    return "scale known: the model gets the level of each band"
+    return f"scale known: {use}"
 
 
 def _window_text(prepared: Prepared) -> str:
@@ -222,18 +235,6 @@ def _rechunk_text(prepared: Prepared) -> str:
     return "; ".join(reasons)
 
 
-def _pixel_ratio(prepared: Prepared) -> float:
-    geometry = prepared.geometry
-    if geometry.step_cells:
-        return math.prod(side / geometry.step_cells for side in geometry.tile_cells)
-    ratio = 1.0
-    for axis, sizes in enumerate(geometry.chunks):
-        core = geometry.tile_cells[axis] * geometry.factor
-        tiles = sum(-(-size // core) for size in sizes)
-        ratio *= tiles * geometry.tile_shape_cells[axis] * geometry.factor / sum(sizes)
-    return ratio
-
-
 def _block_bytes(prepared: Prepared) -> int:
     geometry, stack = prepared.geometry, prepared.stack
     sides = [max(sizes) + 2 * depth for sizes, depth in zip(geometry.chunks, geometry.depth, strict=True)]
@@ -241,32 +242,6 @@ def _block_bytes(prepared: Prepared) -> int:
     # The raw block is held twice while it is put together from its neighbours.
     raw = 2 * times * stack.shape[1] * math.prod(sides) * stack.dtype.itemsize
     codes = 1 if prepared.settings.output == "labels" else 4 * prepared.settings.codes
-    cells = (prepared.settings.batch_size or 1) * math.prod(geometry.tile_shape_cells)
+    cells = (prepared.settings.batch_size or 1) * math.prod(geometry.fed_px)
     total: int = raw + times * math.prod(sides) * codes + cells * _BYTES_PER_CELL[prepared.settings.precision]
     return total
-
-
-def _warnings(prepared: Prepared) -> Iterator[str]:
-    geometry, spec = prepared.geometry, prepared.spec
-    finest, coarsest = spec.resolution_m
-    if prepared.resolution is None:
-        yield f"The pixel size is unknown. The model expects {finest:g} to {coarsest:g} m. Type resolution_m=..."
-    elif math.sqrt(math.prod(prepared.resolution)) > coarsest * 1.05:
-        yield (
-            f"Pixels of {math.sqrt(math.prod(prepared.resolution)):.4g} m are coarser than the {coarsest:g} m that the "
-            "model was trained for."
-        )
-    if not spec.exact_halo:
-        yield f"Model {spec.name!r} has global layers: no halo is exact, and borders of tiles can show."
-    elif geometry.step_cells is None and geometry.halo_cells < spec.radius_px and not _one_block(prepared):
-        yield (
-            f"A halo of {geometry.halo_cells} px is smaller than the receptive radius of {spec.radius_px} px: borders "
-            "of chunks can show. Leave halo_px out."
-        )
-    ratio = _pixel_ratio(prepared)
-    if geometry.step_cells is None and ratio > _RATIO_MAX and max(map(max, geometry.chunks)) < 1024:
-        yield f"Small chunks: {ratio:.1f} pixels are computed per pixel. Chunks of 2048 px need 1.15."
-
-
-def _one_block(prepared: Prepared) -> bool:
-    return all(len(sizes) == 1 for sizes in prepared.geometry.chunks)

@@ -18,7 +18,8 @@ Output = Literal["labels", "percent", "probability"]
 class EngineSettings:
     """All that a block needs to know besides its pixels; small, frozen, part of the graph's keys.
 
-    Lengths are in cells of the model's grid: `factor` x `factor` pixels of the cube.
+    Lengths are in cells: `factor` x `factor` pixels of the cube, which the model sees as one pixel of its own, or one
+    pixel of the cube, which it sees as `upsample` x `upsample`. One of the two is 1.
     """
 
     spec: ModelSpec
@@ -31,6 +32,8 @@ class EngineSettings:
     """Which codes."""
     factor: int = 1
     """Pixels of the cube averaged to one cell, along each axis."""
+    upsample: int = 1
+    """Pixels of the model that a cell is interpolated to, along each axis."""
     halo_px: tuple[int, int]
     """Context on both sides of a tile along y and x; multiples of the stride, 0 where one tile spans the axis."""
     tile_px: tuple[int, int]
@@ -55,8 +58,9 @@ class EngineSettings:
 
     @property
     def tile_shape(self) -> tuple[int, int]:
-        """Cells fed to the network along y and x."""
-        return self.tile_px[0] + 2 * self.halo_px[0], self.tile_px[1] + 2 * self.halo_px[1]
+        """Pixels fed to the network along y and x."""
+        y, x = (core + 2 * halo for core, halo in zip(self.tile_px, self.halo_px, strict=True))
+        return y * self.upsample, x * self.upsample
 
     @property
     def codes(self) -> int:
@@ -66,4 +70,4 @@ class EngineSettings:
     @property
     def fast_labels(self) -> bool:
         """Whether labels come straight from the logits: no averaging, no interpolation."""
-        return self.output == "labels" and self.factor == 1 and self.step_px is None
+        return self.output == "labels" and self.factor == self.upsample == 1 and self.step_px is None

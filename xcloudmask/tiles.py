@@ -1,7 +1,9 @@
 """From images to batches of tiles for the model (numpy only).
 
-An image is one time step of a block, on the model's grid; a job is one tile of one image. What lies outside the cube is
-fed as zeros, like invalid pixels, so the amount of nodata never changes the geometry.
+An image is one time step of a block, in cells; a job is one tile of one image. What lies outside the cube is fed as
+zeros, like invalid pixels, so the amount of nodata never changes the geometry. Statistics are those of the cells.
+Where a cell is several pixels of the model, the normalised cells of a tile are interpolated, which needs one more cell
+around it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from xcloudmask._buffers import Buffers
 from xcloudmask.errors import InputError
 from xcloudmask.halo import BlockPlace, Tile, core_tiles, window_tiles
 from xcloudmask.normalize import BandStatistics, level_vector, rescale, statistics, zscore
-from xcloudmask.resample import area_mean
+from xcloudmask.resample import area_mean, interpolate_valid
 from xcloudmask.settings import EngineSettings
 
 __all__ = ["Image", "Job", "Places", "batches", "feed", "jobs", "prepare", "tiles_along", "valid_pixels"]
@@ -34,7 +36,7 @@ _BATCH_PX = {"cpu": 1_500_000, "accelerator": 16_000_000}
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One time step of a block, on the model's grid."""
+    """One time step of a block, in cells."""
 
     bands: npt.NDArray[np.generic]
     """(band, y, x) of the bands that are present."""
@@ -97,7 +99,7 @@ def prepare(
     stats: BandStatistics | None = None,
     scale: npt.NDArray[np.float64] | None = None,
 ) -> Image:
-    """Find the valid pixels of an image and bring it to the model's grid.
+    """Find the valid pixels of an image, and average them to cells.
 
     Parameters
     ----------
@@ -238,25 +240,54 @@ def feed(
         (size, 1 + 2 * bands) float32.
     """
     present = list(settings.present)
+    up = settings.upsample
     tiles = _buffers.get("tiles", (size, len(present), *settings.tile_shape), _new_tiles)
     level = np.zeros((size, 1 + 2 * len(present)), np.float32)
     for index, job in enumerate(group):
         image = images[job.image]
         (rows, to_rows), (columns, to_columns) = _overlap(job.y, grid[0]), _overlap(job.x, grid[1])
-        pixels = image.bands[:, rows, columns]
-        valid = None if image.valid is None else image.valid[rows, columns]
-        stats = statistics(pixels, valid) if image.stats is None else image.stats
-        target = tiles[index, :, to_rows, to_columns]
+        stats = image.stats
+        if stats is None:
+            stats = statistics(*_cut(image, rows, columns))
+        target = tiles[index, :, _scaled(to_rows, up), _scaled(to_columns, up)]
         if target.shape != tiles.shape[1:] or not all(present):
             tiles[index] = 0.0
-        if all(present):
-            _normalised(pixels, valid, stats, image, settings, out=target)
+        if up > 1:
+            target[present] = _interpolated(image, rows, columns, stats, settings)
+        elif all(present):
+            _normalised(*_cut(image, rows, columns), stats, image, settings, out=target)
         else:
-            target[present] = _normalised(pixels, valid, stats, image, settings)
+            target[present] = _normalised(*_cut(image, rows, columns), stats, image, settings)
         scale, offset = (None, None) if image.scale is None else image.scale
         level[index] = level_vector(_with_absent(stats, present), scale=scale, offset=offset)
     tiles[len(group) :] = 0.0
     return tiles, level
+
+
+def _cut(image: Image, rows: slice, columns: slice) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.bool_] | None]:
+    return image.bands[:, rows, columns], None if image.valid is None else image.valid[rows, columns]
+
+
+def _scaled(stretch: slice, factor: int) -> slice:
+    return slice(stretch.start * factor, stretch.stop * factor)
+
+
+def _interpolated(
+    image: Image, rows: slice, columns: slice, stats: BandStatistics, settings: EngineSettings
+) -> npt.NDArray[np.float32]:
+    """What the network is fed where cells are larger than its pixels: one more cell around gives all a neighbour."""
+    up = settings.upsample
+    wide = [
+        slice(max(0, stretch.start - 1), min(side, stretch.stop + 1))
+        for stretch, side in zip((rows, columns), image.bands.shape[1:], strict=True)
+    ]
+    cells, valid = _cut(image, *wide)
+    points = interpolate_valid(_normalised(cells, valid, stats, image, settings), valid, up)
+    y, x = (
+        _scaled(slice(stretch.start - around.start, stretch.stop - around.start), up)
+        for stretch, around in zip((rows, columns), wide, strict=True)
+    )
+    return points[:, y, x]
 
 
 def _normalised(

@@ -20,13 +20,16 @@ __all__ = [
     "ModelOption",
     "NodataOption",
     "NormalizeOption",
+    "OffsetOption",
     "OutputStyleOption",
     "PercentOption",
     "PrecisionOption",
     "ResolutionOption",
+    "ScaleOption",
     "SchedulerOption",
     "SensorOption",
     "StrideOption",
+    "UpsampleOption",
     "WorkersOption",
     "predict_arguments",
     "sensor_argument",
@@ -37,7 +40,7 @@ InputsArgument = Annotated[
     typer.Argument(
         metavar="INPUT",
         show_default=False,
-        help="GeoTIFFs (several bands in one, or one a band), a folder of them, a Zarr store or a NetCDF file.",
+        help="A Sentinel-2 .SAFE, Landsat or PlanetScope folder; GeoTIFFs, a folder of them, Zarr or NetCDF.",
     ),
 ]
 ModelOption = Annotated[str, typer.Option(help="Name of a model, or the path of its JSON card.")]
@@ -74,6 +77,30 @@ NodataOption = Annotated[
     list[str] | None,
     typer.Option("--nodata", metavar="VALUE", show_default=False, help="Value without data, or ROLE=VALUE (repeat)."),
 ]
+UpsampleOption = Annotated[
+    str | None,
+    typer.Option(
+        "--upsample", metavar="N", show_default=False, help="Interpolate coarse pixels: by N, or auto for what suits."
+    ),
+]
+ScaleOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--scale",
+        metavar="VALUE",
+        show_default=False,
+        help="Reflectance per DN, such as 0.0001, or ROLE=VALUE (repeat). Default: as the files declare.",
+    ),
+]
+OffsetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--offset",
+        metavar="VALUE",
+        show_default=False,
+        help="Added to DN * scale, such as -0.1, or ROLE=VALUE (repeat). Needs --scale.",
+    ),
+]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0 or mps.")]
 PrecisionOption = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
 BatchSizeOption = Annotated[str, typer.Option(metavar="N", help="Tiles fed to the model at once, or auto.")]
@@ -102,7 +129,10 @@ def predict_arguments(
     percent: bool,
     stride: int | None,
     resolution_m: str | None,
+    upsample: str | None,
     nodata: list[str] | None,
+    scale: list[str] | None,
+    offset: list[str] | None,
     device: str,
     precision: str,
     batch_size: str,
@@ -113,7 +143,7 @@ def predict_arguments(
     ----------
     model, band, sensor, normalize, halo_px, output_style, percent, stride
         As typed.
-    resolution_m, nodata, device, precision, batch_size
+    resolution_m, upsample, nodata, scale, offset, device, precision, batch_size
         As typed.
 
     Returns
@@ -140,7 +170,9 @@ def predict_arguments(
         "categorise": not percent,
         "stride": stride,
         "resolution_m": _resolution(resolution_m),
+        "upsample": _upsample(upsample),
         "nodata": _nodata(nodata),
+        "scale": _scale(scale, offset),
         "device": device,
         "precision": precision,
         "batch_size": batch_size if batch_size == "auto" else _whole(batch_size, "--batch-size"),
@@ -200,14 +232,43 @@ def _bands(pairs: list[str] | None) -> dict[str, str | None] | None:
 
 
 def _nodata(texts: list[str] | None) -> float | dict[str, float] | None:
+    return _values(texts, "--nodata")
+
+
+def _values(texts: list[str] | None, option: str) -> float | dict[str, float] | None:
     if not texts:
         return None
     if len(texts) == 1 and "=" not in texts[0]:
-        return _number(texts[0], "--nodata")
+        return _number(texts[0], option)
     pairs = [text.partition("=") for text in texts]
     if not all(role and equals for role, equals, _ in pairs):
-        raise usage_error(f"--nodata {' '.join(texts)}: expected one number, or ROLE=NUMBER for each band.")
-    return {role: _number(value, "--nodata") for role, _, value in pairs}
+        raise usage_error(f"{option} {' '.join(texts)}: expected one number, or ROLE=NUMBER for each band.")
+    return {role: _number(value, option) for role, _, value in pairs}
+
+
+def _scale(scale: list[str] | None, offset: list[str] | None) -> Any:
+    """One number or pair, or role -> pair."""
+    gains, offsets = _values(scale, "--scale"), _values(offset, "--offset")
+    if offsets is None:
+        return gains
+    if gains is None:
+        raise usage_error(
+            "--offset needs --scale: reflectance = DN * scale + offset. Type: --scale 0.0001 --offset -0.1"
+        )
+    if not isinstance(gains, dict):
+        if isinstance(offsets, dict):
+            raise usage_error("--offset is given per band, --scale is not. Type: --scale red=0.0001 --offset red=-0.1")
+        return gains, offsets
+    shifts = offsets if isinstance(offsets, dict) else dict.fromkeys(gains, offsets)
+    if set(shifts) - set(gains):
+        raise usage_error(f"--offset {', '.join(sorted(set(shifts) - set(gains)))}: --scale says nothing of that band.")
+    return {role: (gain, shifts.get(role, 0.0)) for role, gain in gains.items()}
+
+
+def _upsample(text: str | None) -> bool | int:
+    if text is None:
+        return False
+    return True if text == "auto" else _whole(text, "--upsample")
 
 
 def _resolution(text: str | None) -> float | tuple[float, float] | None:

@@ -41,7 +41,10 @@ def predict(
     percent: opt.PercentOption = False,
     stride: opt.StrideOption = None,
     resolution_m: opt.ResolutionOption = None,
+    upsample: opt.UpsampleOption = None,
     nodata: opt.NodataOption = None,
+    scale: opt.ScaleOption = None,
+    offset: opt.OffsetOption = None,
     device: opt.DeviceOption = "auto",
     precision: opt.PrecisionOption = "auto",
     batch_size: opt.BatchSizeOption = "auto",
@@ -69,7 +72,10 @@ def predict(
         percent=percent,
         stride=stride,
         resolution_m=resolution_m,
+        upsample=upsample,
         nodata=nodata,
+        scale=scale,
+        offset=offset,
         device=device,
         precision=precision,
         batch_size=batch_size,
@@ -98,7 +104,10 @@ def plan(
     percent: opt.PercentOption = False,
     stride: opt.StrideOption = None,
     resolution_m: opt.ResolutionOption = None,
+    upsample: opt.UpsampleOption = None,
     nodata: opt.NodataOption = None,
+    scale: opt.ScaleOption = None,
+    offset: opt.OffsetOption = None,
     device: opt.DeviceOption = "auto",
     precision: opt.PrecisionOption = "auto",
     batch_size: opt.BatchSizeOption = "auto",
@@ -118,7 +127,10 @@ def plan(
         percent=percent,
         stride=stride,
         resolution_m=resolution_m,
+        upsample=upsample,
         nodata=nodata,
+        scale=scale,
+        offset=offset,
         device=device,
         precision=precision,
         batch_size=batch_size,
@@ -127,9 +139,9 @@ def plan(
 
 
 def _open(inputs: list[str], chunk_px: int | None) -> xr.Dataset:
-    from xcloudmask.io.read import open_cube
+    from xcloudmask.io import open_any
 
-    return open_cube(inputs, chunks="auto" if chunk_px is None else chunk_px)
+    return open_any(inputs, chunks="auto" if chunk_px is None else chunk_px)
 
 
 def _work_text(mask: xr.DataArray) -> str:

@@ -1,0 +1,108 @@
+"""What `plan` warns of: pixels that the model was not trained for, halos and chunks that are too small."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from xcloudmask.geometry import upsample_factor
+from xcloudmask.prepare import Prepared
+
+__all__ = ["pixel_ratio", "warnings"]
+
+_RATIO_MAX = 1.5
+"""Pixels computed over pixels delivered above which larger chunks are worth a word."""
+
+
+def pixel_ratio(prepared: Prepared) -> float:
+    """Pixels computed over pixels delivered, on the grid of the cells.
+
+    Parameters
+    ----------
+    prepared
+        The cube and its geometry.
+
+    Returns
+    -------
+    float
+    """
+    geometry = prepared.geometry
+    if geometry.step_cells:
+        return math.prod(side / geometry.step_cells for side in geometry.tile_cells)
+    ratio = 1.0
+    for axis, sizes in enumerate(geometry.chunks):
+        core = geometry.tile_cells[axis] * geometry.factor
+        tiles = sum(-(-size // core) for size in sizes)
+        ratio *= tiles * geometry.tile_shape_cells[axis] * geometry.factor / sum(sizes)
+    return ratio
+
+
+def warnings(prepared: Prepared) -> Iterator[str]:
+    """Say what deserves a thought before the run.
+
+    Parameters
+    ----------
+    prepared
+        The cube and its geometry.
+
+    Yields
+    ------
+    str
+    """
+    yield from _resolution(prepared)
+    yield from _halo(prepared)
+    yield from _chunks(prepared)
+
+
+def _resolution(prepared: Prepared) -> Iterator[str]:
+    geometry, (finest, coarsest) = prepared.geometry, prepared.spec.resolution_m
+    if prepared.resolution is None:
+        yield f"The pixel size is unknown. The model expects {finest:g} to {coarsest:g} m. Type resolution_m=..."
+        return
+    pixel_m = math.sqrt(math.prod(prepared.resolution))
+    seen_m = pixel_m * geometry.factor / geometry.upsample
+    what = f"Pixels of {pixel_m:.4g} m"
+    if geometry.upsample > 1:
+        what += f", interpolated by {geometry.upsample} to {seen_m:.4g} m,"
+    elif geometry.factor > 1:
+        what += f", averaged by {geometry.factor} to {seen_m:.4g} m,"
+    if seen_m < finest * 0.9:
+        yield f"{what} are finer than the {finest:g} m that the model was trained for. Load the cube coarser."
+    elif seen_m > coarsest * 1.05:
+        advice = _upsampling(prepared, pixel_m) if geometry.factor == 1 else ""
+        yield f"{what} are coarser than the {coarsest:g} m that the model was trained for.{advice}"
+
+
+def _upsampling(prepared: Prepared, pixel_m: float) -> str:
+    by = upsample_factor(prepared.resolution, prepared.spec, asked=True)
+    text = f" Type upsample=True to interpolate them by {by} to {pixel_m / by:.4g} m ({by**2} times the work)"
+    return (
+        f"{text}, or a smaller factor such as upsample=3." if by > 3 and prepared.geometry.upsample == 1 else f"{text}."
+    )
+
+
+def _halo(prepared: Prepared) -> Iterator[str]:
+    geometry, spec = prepared.geometry, prepared.spec
+    halo = geometry.halo_cells * geometry.upsample
+    if not spec.exact_halo:
+        yield f"Model {spec.name!r} has global layers: no halo is exact, and borders of tiles can show."
+    elif geometry.step_cells is None and halo < spec.radius_px and not _one_block(prepared):
+        yield (
+            f"A halo of {halo} px is smaller than the receptive radius of {spec.radius_px} px: borders of chunks can "
+            "show. Leave halo_px out."
+        )
+
+
+def _chunks(prepared: Prepared) -> Iterator[str]:
+    geometry, ratio = prepared.geometry, pixel_ratio(prepared)
+    small = max(map(max, geometry.chunks)) * geometry.upsample < 1024
+    if geometry.step_cells is None and ratio > _RATIO_MAX and small:
+        cells = geometry.upsample**2
+        yield (
+            f"Small chunks: {ratio * cells:.1f} pixels are computed per pixel. Chunks of "
+            f"{2048 // geometry.upsample} px need {1.15 * cells:.4g}."
+        )
+
+
+def _one_block(prepared: Prepared) -> bool:
+    return all(len(sizes) == 1 for sizes in prepared.geometry.chunks)
