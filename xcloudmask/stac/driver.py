@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -11,10 +13,14 @@ from typing import Any
 import numpy as np
 
 from xcloudmask._optional import require
+from xcloudmask.errors import ReadError
 from xcloudmask.stac.guard import check_header_once, reading, safe_env
 from xcloudmask.stac.hrefs import HrefPolicy, check_href, redact
 
 __all__ = ["GuardedDriver"]
+
+_PAUSES_S = (0.25, 0.5)
+_BROKEN_OFF = re.compile("read failed|warp failed", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,14 +88,24 @@ class _GuardedReader:
         """Pixels of a part of the output."""
         item, asset = self.src.driver_data or ("unknown", "unknown")
         url = check_href(self.src.uri, item=item, asset=asset, policy=self.policy)
-        source = self.src.patch(uri=url)
-        cfg = replace(cfg, fail_on_error=True)
-        with reading(url, item=item, asset=asset, policy=self.policy), _quiet():
-            check_header_once(url, item, asset, self.policy)
-            found: tuple[tuple[slice, slice], np.ndarray[Any, Any]] = (
-                _rio().open(source, self.ctx).read(cfg, dst_geobox, dst=dst, selection=selection)
-            )
-        return found
+        reader = _rio().open(self.src.patch(uri=url), self.ctx)
+
+        def once() -> tuple[tuple[slice, slice], np.ndarray[Any, Any]]:
+            with reading(url, item=item, asset=asset, policy=self.policy), _quiet():
+                check_header_once(url, item, asset, self.policy)
+                found: tuple[tuple[slice, slice], np.ndarray[Any, Any]]
+                found = reader.read(replace(cfg, fail_on_error=True), dst_geobox, dst=dst, selection=selection)
+                return found
+
+        for pause_s in _PAUSES_S:
+            try:
+                return once()
+            except ReadError as error:
+                # GDAL tries again after an answer that says so, not after one that breaks off.
+                if not _BROKEN_OFF.search(str(error)):
+                    raise
+            time.sleep(pause_s)
+        return once()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -133,7 +133,7 @@ def open_guarded(href: str, *, item: Any, asset: str, policy: HrefPolicy) -> Ite
     with (
         rasterio.Env(**safe_env()),
         reading(url, item=_id(item), asset=asset, policy=policy),
-        rasterio.open(url, driver=list(DRIVERS), sharing=False) as dataset,
+        _open(url) as dataset,
     ):
         check_header(dataset, place=where(item, asset), policy=policy)
         yield dataset
@@ -156,7 +156,7 @@ def reading(url: str, *, item: str, asset: str, policy: HrefPolicy) -> Iterator[
     try:
         with rasterio.Env(session=require("rasterio.session", extra="stac").DummySession(), **options):
             yield
-    except rasterio.errors.RasterioError as error:
+    except (rasterio.errors.RasterioError, rasterio.errors.NotGeoreferencedWarning) as error:
         raise _unreadable(error, url=url, place=place, withheld=withheld) from None
 
 
@@ -190,8 +190,7 @@ def safe_env(user: Mapping[str, Any] | None = None) -> dict[str, Any]:
 @lru_cache(maxsize=4096)
 def check_header_once(url: str, item: str, asset: str, policy: HrefPolicy) -> None:
     """Check the header of a checked URL, inside of `reading`; a second time costs nothing."""
-    rasterio = require("rasterio", extra="stac")
-    with rasterio.open(url, driver=list(DRIVERS), sharing=False) as dataset:
+    with _open(url) as dataset:
         check_header(dataset, place=where(item, asset), policy=policy)
 
 
@@ -211,6 +210,8 @@ def check_header(dataset: Any, *, place: str, policy: HrefPolicy) -> None:
     ------
     HrefError
         A limit is passed.
+    ReadError
+        The file does not say where on Earth it is: it would silently be nodata.
     """
     pixels = dataset.width * dataset.height
     cell = max(_itemsize(name) for name in dataset.dtypes)
@@ -220,6 +221,22 @@ def check_header(dataset: Any, *, place: str, policy: HrefPolicy) -> None:
     _limit(pixels, policy.max_pixels, "pixels", place=place, name="max_pixels")
     _limit(pixels * dataset.count * cell, policy.max_bytes, "bytes", place=place, name="max_bytes")
     _limit(block, policy.max_block_bytes, "bytes in a block", place=place, name="max_block_bytes")
+    if dataset.crs is None or dataset.transform.is_identity:
+        raise ReadError(
+            f"{place}: the file has no coordinate system or grid. Expected both; the file may be truncated."
+        )
+
+
+def _open(url: str) -> Any:
+    """Open with one of the allowed drivers; `rasterio.open` takes one name at a time."""
+    rasterio = require("rasterio", extra="stac")
+    first, second = DRIVERS if not url.partition("?")[0].lower().endswith(".jp2") else reversed(DRIVERS)
+    try:
+        return rasterio.open(url, driver=first, sharing=False)
+    except rasterio.errors.RasterioIOError as error:
+        if "not recognized" not in str(error):
+            raise
+        return rasterio.open(url, driver=second, sharing=False)
 
 
 def _itemsize(dtype: str) -> int:
@@ -250,7 +267,8 @@ def _silenced(hosts: tuple[str, ...], *, url: str, place: str, policy: HrefPolic
             f"{place}: {redact(url)!r} redirects to {other!r}, which would get the credentials of "
             f"{', '.join(there)}. If it may, type: HrefPolicy(credential_hosts=(..., {other!r}))"
         )
-    return there | {"GDAL_HTTP_AUTH": ""}  # without it an empty password or token is still sent
+    # With an empty password or token alone, an empty Authorization header would still be sent.
+    return there | {"GDAL_HTTP_AUTH": "ANYSAFE"}
 
 
 def _unreadable(error: Exception, *, url: str, place: str, withheld: bool) -> ReadError:

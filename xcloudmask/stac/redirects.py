@@ -52,12 +52,13 @@ def _hosts_of(url: str, item: str, asset: str, policy: HrefPolicy, period: int) 
         target = _location(url, place=place)
         if target is None:
             return tuple(hosts)
+        target = urljoin(url, target)
+        if urlsplit(target).scheme not in ("https", "http"):
+            raise HrefError(f"{place}: {redact(first)!r} redirects to {redact(target)!r}. Expected a web address.")
         try:
-            url = check_href(urljoin(url, target), item=item, asset=asset, policy=policy)
+            url = check_href(target, item=item, asset=asset, policy=policy)
         except HrefError as error:
             raise HrefError(f"{place}: {redact(first)!r} redirects to what is refused. {error}") from error
-        if urlsplit(url).scheme not in ("https", "http"):
-            raise HrefError(f"{place}: {redact(first)!r} redirects to {redact(url)!r}. Expected a web address.")
     raise HrefError(
         f"{place}: {redact(first)!r} redirects more than {_MAX_HOPS} times. Expected the file's own address."
     )
