@@ -5,8 +5,10 @@ import pytest
 import xarray as xr
 from cubes import odc_dataset, rioxarray_array, stackstac_array
 
-from xcloudmask.bands import select_bands
+from xcloudmask.bands import declared_sensor, select_bands
 from xcloudmask.errors import ArgumentError, ArgumentTypeError, BandNotFoundError, InputError, NotACubeError
+from xcloudmask.sensors import get_sensor, registry
+from xcloudmask.sensors.spec import sensor_from_dict
 
 ROLES = ("red", "green", "nir")
 
@@ -214,6 +216,172 @@ def test_one_name_twice():
 def test_names_of_no_sensor_are_no_evidence():
     with pytest.raises(BandNotFoundError, match="not found: red, green, nir"):
         choose(named("B03", "B04", "B77"))
+
+
+# --- catalogues ---
+
+S2 = ("B04", "B03", "B08")
+
+
+@pytest.mark.parametrize(
+    ("sensor", "names", "expected"),
+    [
+        pytest.param("sentinel-2-l2a", "B01 B02 B03 B04 B05 B08 B8A SCL", S2, id="Earth Search v0"),
+        pytest.param("sentinel-2-l2a", "blue green nir nir08 red rededge1 scl", ROLES, id="Earth Search v1"),
+        pytest.param("sentinel-2-l2a", "green-jp2 nir-jp2 red-jp2", ("red-jp2", "green-jp2", "nir-jp2"), id="... JPEG"),
+        pytest.param("sentinel-2-l1c", "cirrus green nir nir08 red", ROLES, id="Earth Search v1, Level-1C"),
+        pytest.param("sentinel-2-l2a", "AOT B02 B03 B04 B08 B8A SCL", S2, id="Planetary Computer"),
+        pytest.param("sentinel-2-l1c", "B02 B03 B04 B08 B8A B10", S2, id="CDSE, Level-1C"),
+        pytest.param(
+            "sentinel-2-l2a",
+            "B03_10m B03_20m B04_60m B04_10m B08_10m B8A_20m SCL_20m",
+            ("B04_10m", "B03_10m", "B08_10m"),
+            id="CDSE",
+        ),
+        pytest.param("sentinel-2-l2a", "B03_20m B04_20m B8A_20m", ("B04_20m", "B03_20m", "B8A_20m"), id="CDSE, 20 m"),
+        pytest.param("sentinel-2-l2a", "B2 B3 B4 B8", ("B4", "B3", "B8"), id="Earth Engine"),
+        pytest.param(
+            "landsat-oli-c2-l2", "green nir08 red swir16 lwir11 qa_pixel", ("red", "green", "nir08"), id="USGS"
+        ),
+        pytest.param("landsat-oli-c2-l1", "green nir08 pan red cirrus", ("red", "green", "nir08"), id="USGS, Level-1"),
+        pytest.param("landsat-tm-c2-l2", "green nir08 red lwir", ("red", "green", "nir08"), id="USGS, TM"),
+        pytest.param(
+            "landsat-etm-c2-l2", "SR_B2 SR_B3 SR_B4 ST_B6", ("SR_B3", "SR_B2", "SR_B4"), id="USGS files, ETM+"
+        ),
+        pytest.param("landsat-tm-c2-l1", "B2 B3 B4 B5 B6", ("B3", "B2", "B4"), id="USGS files, TM Level-1"),
+        pytest.param(
+            "landsat-oli-c2-l2", "SR_B3 SR_B4 SR_B5 ST_B10", ("SR_B4", "SR_B3", "SR_B5"), id="USGS files, OLI"
+        ),
+        pytest.param("hls-l30", "B03 B04 B05 B06 Fmask", ("B04", "B03", "B05"), id="HLS L30"),
+        pytest.param("hls-s30", "B03 B04 B05 B08 B8A Fmask", S2, id="HLS S30"),
+        pytest.param("hls-s30", "B03 B04 B05 B8A Fmask", ("B04", "B03", "B8A"), id="HLS S30, narrow"),
+        pytest.param("planetscope-4b", "blue green red nir", ROLES, id="Planet, 4 bands"),
+        pytest.param("planetscope-4b-dove-r", "blue green red nir", ROLES, id="Planet, Dove-R"),
+        pytest.param("planetscope-8b", "coastal_blue blue green_i green yellow red rededge nir", ROLES, id="Planet, 8"),
+        pytest.param(
+            "planetscope-8b", "green_i green_ii red nir", ("red", "green_ii", "nir"), id="Planet, both numbered"
+        ),
+        pytest.param(
+            "modis-09",
+            "sur_refl_b01 sur_refl_b02 sur_refl_b03 sur_refl_b04",
+            ("sur_refl_b01", "sur_refl_b04", "sur_refl_b02"),
+            id="MODIS",
+        ),
+        pytest.param(
+            "sentinel-3-slstr-l1b",
+            "S1_radiance_an S2_radiance_an S3_radiance_an S8_BT_in",
+            ("S2_radiance_an", "S1_radiance_an", "S3_radiance_an"),
+            id="SLSTR",
+        ),
+        pytest.param("perusat-1", "B1 B2 B3 B4", ("B3", "B2", "B4"), id="PeruSat-1"),
+        pytest.param("maxar-4b", "BAND_B BAND_G BAND_R BAND_N", ("BAND_R", "BAND_G", "BAND_N"), id="Maxar"),
+    ],
+)
+def test_the_spelling_of_each_catalogue(sensor, names, expected):
+    selection = choose(named(*names.split()), sensor=sensor)
+    assert selection.names == expected
+    assert all(how.startswith(f"sensor {sensor}: ") for how in selection.how)
+    assert selection.sensor is get_sensor(sensor)
+    upper = choose(named(*names.upper().split()), sensor=sensor)
+    assert upper.names == tuple(name.upper() for name in expected)
+
+
+@pytest.mark.parametrize(
+    ("names", "family"),
+    [
+        (("sur_refl_b01_1", "sur_refl_b04_1", "sur_refl_b02_1"), "MODIS surface reflectance"),
+        (("S2_radiance_an", "S1_radiance_an", "S3_radiance_an"), "Sentinel-3 SLSTR Level-1B (SL_1_RBT"),
+    ],
+)
+def test_names_that_one_sensor_alone_has_need_no_sensor(names, family):
+    selection = choose(named(*sorted(names)))
+    assert selection.names == names
+    assert selection.how[0] == f"variable name, {family} naming"
+    assert selection.sensor is None, "names do not tell scale and nodata"
+
+
+@pytest.mark.parametrize("platform", ["LANDSAT_8", "landsat-9", "Landsat-8"])
+def test_platforms_in_the_spelling_of_usgs_and_stac(platform):
+    cube = named("B3", "B4", "B5", "B6").assign_coords(platform=("time", [platform, platform]))
+    assert choose(cube).names == ("B4", "B3", "B5")
+
+
+def test_hls_items_with_misplaced_common_names():
+    """Some catalogues label B05 of L30 nir, and leave B8A of S30 without a name."""
+    l30 = stackstac_array(bands=("B03", "B04", "B05", "B06"), common_names=("green", "red", "nir", "swir16"))
+    assert choose(l30).names == ("B04", "B03", "B05")
+    s30 = stackstac_array(bands=("B03", "B04", "B08", "B8A"), common_names=("green", "red", "nir", ""))
+    assert choose(s30).names == ("B04", "B03", "B08")
+    both = s30.assign_coords(common_name=("band", ["green", "red", "nir", "nir"]))
+    with pytest.raises(BandNotFoundError, match=r"Several bands could be 'nir': 'B08'.*'B8A'"):
+        choose(both)
+    assert choose(both, sensor="hls-s30").names == ("B04", "B03", "B08")
+    swapped = s30.assign_coords(common_name=("band", ["green", "red", "nir08", "nir"]))
+    with pytest.raises(BandNotFoundError, match="Several bands could be 'nir'"):
+        choose(swapped)
+    assert choose(swapped, sensor="hls-s30").names == ("B04", "B03", "B08")
+
+
+@pytest.mark.parametrize("first", ["green_i", "green05", "Green_1", "greenI"])
+def test_two_greens_are_never_guessed(first):
+    cube = named("blue", first, "green", "red", "nir")
+    with pytest.raises(BandNotFoundError, match=f"Several bands could be 'green'.*'{first}'"):
+        choose(cube)
+    assert choose(cube, sensor="planetscope-8b").names[1] == "green"
+    stacked = stackstac_array(bands=("band_3", "band_4", "red", "nir"), common_names=("green05", "green", "red", "nir"))
+    with pytest.raises(BandNotFoundError, match="Several bands could be 'green'"):
+        choose(stacked)
+
+
+# --- the sensor that the cube declares ---
+
+
+def test_a_declared_sensor_counts_where_none_is_given():
+    cube = named("B2", "B3", "B4", "B5")
+    with pytest.raises(BandNotFoundError, match="sensor="):
+        choose(cube)
+    declared = cube.assign_attrs(sensor="landsat-tm-c2-l1")
+    selection = choose(declared)
+    assert selection.names == ("B3", "B2", "B4")
+    assert selection.how == tuple(f"attrs: sensor landsat-tm-c2-l1: {name}" for name in ("B3", "B2", "B4"))
+    assert selection.sensor is get_sensor("landsat-tm-c2-l1")
+    assert choose(declared, sensor="landsat-oli-c2-l1").names == ("B4", "B3", "B5"), "the argument wins"
+    assert choose(declared, bands={"nir": "B5"}).names == ("B3", "B2", "B5")
+
+
+def test_a_sensor_can_be_declared_by_an_array():
+    cube = stackstac_array(bands=("B2", "B3", "B4", "B5"), common_names=None).assign_attrs(sensor="landsat-tm-c2-l1")
+    assert choose(cube).names == ("B3", "B2", "B4")
+    assert choose(cube.to_dataset(name="band_data")).names == ("B3", "B2", "B4")
+
+
+@pytest.mark.parametrize("value", ["MSI", "slstr", "Landsat-TM-C2-L1", "", None, 5, {"oli"}, ["landsat-tm-c2-l1"]])
+def test_what_other_programs_call_a_sensor_is_ignored(value):
+    cube = odc_dataset().assign_attrs(sensor=value)
+    assert declared_sensor(cube) is None
+    selection = choose(cube)
+    assert (selection.sensor, selection.how) == (None, ("variable name",) * 3)
+
+
+def test_an_unknown_declared_sensor_is_named_when_bands_are_missing():
+    cube = named("R", "G", "N").assign_attrs(sensor="my-sat")
+    with pytest.raises(BandNotFoundError, match=r"attrs\['sensor'\] is 'my-sat'.*register_sensor"):
+        choose(cube)
+
+
+def test_registered_sensors_count_only_when_named(monkeypatch):
+    """What names such as B04 mean does not depend on what else was registered."""
+    wavelengths = {"wavelength_nm": [600, 650, 700], "resolution_m": 1.0}
+    bands = [
+        {"name": name, "roles": [role]} | wavelengths for role, name in zip(ROLES, ("B08", "B04", "B03"), strict=True)
+    ]
+    mine = sensor_from_dict({"name": "my-sat", "title": "Mine", "bands": bands, "companions": ["SCL"]})
+    monkeypatch.setitem(registry._registered, "my-sat", mine)
+    cube = named("B03", "B04", "B08", "SCL")
+    assert choose(cube).names == ("B04", "B03", "B08")
+    assert choose(cube, sensor="my-sat").names == ("B08", "B04", "B03")
+    assert choose(cube, sensor=mine).names == ("B08", "B04", "B03")
+    assert choose(cube.assign_attrs(sensor="my-sat")).names == ("B08", "B04", "B03")
 
 
 # --- bands= ---
