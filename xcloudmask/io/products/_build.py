@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import Any
@@ -50,8 +51,9 @@ def build_products(
     _check_together(ordered)
     scenes = [(product, choose_layers(product, bands=bands, resolution_m=resolution_m)) for product in ordered]
     names = [name for name in scenes[0][1] if all(name in layers for _, layers in scenes)]
+    names = _with_one_calibration(names, scenes, asked=bands is not None)
     if not names:
-        raise InputError("The products have no band in common that is there. Give them one by one.")
+        raise InputError("The products have no band in common that can be opened. Give them one by one.")
     files = {layer.path: inspect(str(layer.path)) for _, layers in scenes for layer in layers.values()}
     _check_grids([(scene, [(name, files[scene[1][name].path]) for name in names]) for scene in scenes])
     first = files[scenes[0][1][names[0]].path]
@@ -66,6 +68,22 @@ def build_products(
         variables[name] = _variable(planes, attrs)
         coords |= changing
     return xr.Dataset(variables, coords=coords, attrs={"sensor": ordered[0].sensor})
+
+
+def _with_one_calibration(names: list[str], scenes: Sequence[Scene], *, asked: bool) -> list[str]:
+    """Without thermal bands whose constants differ, as those of Landsat 8 and 9 do: a variable has one k1 and k2."""
+
+    def constants(name: str) -> set[tuple[Any, Any]]:
+        return {(layers[name].attrs.get("k1"), layers[name].attrs.get("k2")) for _, layers in scenes}
+
+    differing = [name for name in names if len(constants(name)) > 1]
+    if not differing:
+        return names
+    what = f"the thermal constants of {', '.join(differing)} differ between the products"
+    if asked:
+        raise InputError(f"{what[0].upper()}{what[1:]}. Open the products of one satellite at a time.")
+    warnings.warn(f"Left out, because {what}.", stacklevel=2)
+    return [name for name in names if name not in differing]
 
 
 def _check_together(products: Sequence[Product]) -> None:
@@ -126,7 +144,7 @@ def _variable(planes: Sequence[da.Array], attrs: dict[str, Any]) -> xr.Variable:
 def _attrs(
     name: str, layers: Sequence[ProductLayer], planes: Sequence[da.Array]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Attributes of a variable, and as coordinates along time those numbers that change."""
+    """Attributes of a variable, and as coordinates along time scale and offset where they change."""
     first = layers[0]
     for layer, plane in zip(layers, planes, strict=True):
         if layer.nodata != first.nodata or plane.dtype != planes[0].dtype:
@@ -134,26 +152,14 @@ def _attrs(
                 f"{first.path} and {layer.path} differ in nodata or type: {first.nodata:g} in {planes[0].dtype}, "
                 f"{layer.nodata:g} in {plane.dtype}. Open them one by one."
             )
-    numbers = [dict(layer.attrs) | _scale_attrs(layer) for layer in layers]
-    attrs: dict[str, Any] = {"nodata": first.nodata}
-    changing: dict[str, Any] = {}
-    for key in dict.fromkeys(key for facts in numbers for key in facts):
-        values = [facts.get(key, np.nan) for facts in numbers]
-        if all(value == values[0] for value in values):
-            attrs[key] = values[0]
-        elif not any(isinstance(value, str) for value in values):
-            changing[f"{name}_{key}"] = ("time", np.array(values, np.float64))
-    # Scale and offset say nothing without each other.
-    pair = ("scale_factor", "add_offset")
-    if any(f"{name}_{key}" in changing for key in pair):
-        for key in pair:
-            changing[f"{name}_{key}"] = ("time", np.array([facts.get(key, np.nan) for facts in numbers], np.float64))
-            attrs.pop(key, None)
-    return attrs, changing
-
-
-def _scale_attrs(layer: ProductLayer) -> dict[str, float]:
-    return {} if layer.scale is None else {"scale_factor": layer.scale[0], "add_offset": layer.scale[1]}
+    attrs: dict[str, Any] = {"nodata": first.nodata} | {
+        key: value for key, value in first.attrs.items() if all(layer.attrs.get(key) == value for layer in layers)
+    }
+    keys, scales = ("scale_factor", "add_offset"), [layer.scale for layer in layers]
+    if len(set(scales)) == 1:
+        return attrs | ({} if first.scale is None else dict(zip(keys, first.scale, strict=True))), {}
+    along = np.array([(np.nan, np.nan) if scale is None else scale for scale in scales], np.float64)
+    return attrs, {f"{name}_{key}": ("time", along[:, column]) for column, key in enumerate(keys)}
 
 
 def _facts(products: Sequence[Product]) -> dict[str, Any]:

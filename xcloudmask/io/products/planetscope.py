@@ -205,9 +205,10 @@ def _facts_of_item(properties: Mapping[str, Any], path: Path) -> Facts:
 
 def _sensor(count: int, instrument: str | None) -> str:
     """The sensor's table: of the instrument where there is one, else of the number of bands."""
-    generations = {"PS2": "dove-classic", "PS2.SD": "dove-r", "PSB.SD": "superdove"}
-    special = f"planetscope-{generations.get(instrument or '', 'unknown')}-{count}b"
-    return special if special in SENSORS else f"planetscope-{count}b"
+    of_instrument = (
+        sensor.name for sensor in SENSORS.values() if instrument in sensor.aliases and len(sensor.bands) == count
+    )
+    return next(of_instrument, f"planetscope-{count}b")
 
 
 def _scales(

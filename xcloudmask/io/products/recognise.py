@@ -9,6 +9,7 @@ from typing import Any
 
 import xarray as xr
 
+from xcloudmask._optional import require
 from xcloudmask.errors import ArgumentError, ArgumentTypeError, ReadError
 from xcloudmask.io._raster import RASTER_SUFFIXES, is_url
 from xcloudmask.io._scenes import Chunks
@@ -20,6 +21,8 @@ from xcloudmask.io.products.safe import METADATA_FILES, is_safe, read_safe
 from xcloudmask.io.read import open_cube
 
 __all__ = ["open_any"]
+
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".7z")
 
 
 def open_any(
@@ -36,10 +39,12 @@ def open_any(
     path_or_items
         A Sentinel-2 ``.SAFE`` folder, a folder with Landsat Collection 2 bands and their ``MTL`` file, a folder of
         PlanetScope scenes, or the main file of one of these; several of them, or a folder that holds several. Anything
-        else that `xcloudmask.io.open_cube` takes: rasters, folders of them, Zarr, NetCDF. Or STAC items.
+        else that `xcloudmask.io.open_cube` takes: rasters, folders of them, Zarr, NetCDF. Or STAC items, which go to
+        `xcloudmask.stac.load`.
     bands
-        Names of bands in any spelling of the sensor; the variables are named so. None: all images of products that
-        have one pixel size, which are B02, B03, B04 and B08 of Sentinel-2, and all of Landsat but the panchromatic one.
+        Names of bands in any spelling of the sensor; the variables are named so. None: all images of a product that
+        have one pixel size, which are B02, B03, B04 and B08 of Sentinel-2, and all of Landsat but the panchromatic one;
+        of STAC items what the default model needs.
     resolution_m
         Which pixel size to take of a product that has several: 10, 20 or 60 for Sentinel-2, 15 or 30 for Landsat.
         None: the finest at which all `bands` are there.
@@ -84,7 +89,11 @@ def open_any(
     _check_arguments(bands, resolution_m)
     items = _as_items(path_or_items)
     if items is not None:
-        return _load_items(items, bands=bands, resolution_m=resolution_m, chunks=chunks)
+        if resolution_m is not None:
+            raise ArgumentError(
+                f"resolution_m={resolution_m:g} is for files. Type xcloudmask.stac.load(items, resolution=...)."
+            )
+        return _load_items(items, bands=bands, chunks=chunks)
     paths = _as_paths(path_or_items)
     products = {path: _recognise(path) for path in paths}
     unknown = [path for path, found in products.items() if not found]
@@ -150,10 +159,15 @@ def _as_paths(given: Any) -> list[str]:
     return paths
 
 
-def _load_items(items: list[Any], *, bands: Collection[str] | None, resolution_m: float | None, chunks: Chunks) -> Any:
+def _load_items(items: list[Any], *, bands: Collection[str] | None, chunks: Chunks) -> xr.Dataset:
+    # pystac comes with the extra: those who open files do without.
     from xcloudmask.stac import load
 
-    return load(items, bands=bands, resolution_m=resolution_m, chunks=chunks)
+    if any(isinstance(item, Mapping) for item in items):
+        pystac = require("pystac", extra="stac")
+        items = [pystac.Item.from_dict(dict(item)) if isinstance(item, Mapping) else item for item in items]
+    sizes: Any = dict(zip("yx", chunks, strict=True)) if isinstance(chunks, tuple) and len(chunks) == 2 else chunks
+    return load(items, bands=None if bands is None else list(bands), chunks=None if sizes == "auto" else sizes)
 
 
 def _recognise(path: str) -> list[Product]:
@@ -163,6 +177,8 @@ def _recognise(path: str) -> list[Product]:
     place = Path(path)
     if not place.exists():
         raise ReadError(f"{path} does not exist.")
+    if place.suffix.lower() in _ARCHIVES:
+        raise ReadError(f"{path} is an archive. Unpack it, and give the folder.")
     if place.is_file():
         return [read_safe(place.parent)] if place.name in METADATA_FILES else _scenes_at(place)
     products = _products_of(place)

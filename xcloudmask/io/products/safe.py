@@ -19,8 +19,12 @@ METADATA_FILES = {"MTD_MSIL1C.xml": "Level-1C_User_Product", "MTD_MSIL2A.xml": "
 
 # The order in which offsets are numbered: band_id 0 to 12.
 _BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
-_QUANTIFICATION = ("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE", "QUANTIFICATION_VALUE")
-_OFFSETS = ("BOA_ADD_OFFSET", "RADIO_ADD_OFFSET")
+# Level -> elements with the divisor (the second is of Sen2Cor's first products) and the offset.
+_QUANTIFICATION = {
+    "MTD_MSIL1C.xml": ("QUANTIFICATION_VALUE",),
+    "MTD_MSIL2A.xml": ("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE"),
+}
+_OFFSET = {"MTD_MSIL1C.xml": "RADIO_ADD_OFFSET", "MTD_MSIL2A.xml": "BOA_ADD_OFFSET"}
 _IMAGE = re.compile(r"_(?P<name>B\d\d|B8A|SCL)(?:_(?P<size>10|20|60)m)?$")
 _BASELINE = re.compile(r"\d\d\.\d\d")
 _PRODUCT = re.compile(r"[\w\-.]{1,120}")
@@ -145,18 +149,18 @@ def _nodata(root: Element, path: Path) -> float:
 
 def _scales(root: Element, path: Path, baseline: str) -> dict[str, tuple[float, float]]:
     """Scale and offset of each band."""
-    quantification = to_number(first_text(root, *_QUANTIFICATION), "QUANTIFICATION_VALUE", path)
+    names, tag = _QUANTIFICATION[path.name], _OFFSET[path.name]
+    quantification = to_number(first_text(root, *names), names[0], path)
     if quantification <= 0:
-        raise ReadError(f"{path}: QUANTIFICATION_VALUE is {quantification:g}. Expected a number above 0.")
+        raise ReadError(f"{path}: {names[0]} is {quantification:g}. Expected a number above 0.")
     offsets = {
-        element.get("band_id"): to_number(element.text, f"{name} of band_id {element.get('band_id')}", path)
-        for name in _OFFSETS
-        for element in root.iter(name)
+        element.get("band_id"): to_number(element.text, f"{tag} of band_id {element.get('band_id')}", path)
+        for element in root.iter(tag)
     }
     missing = [name for number, name in enumerate(_BANDS) if str(number) not in offsets]
     if missing and (offsets or float(baseline) >= _FIRST_WITH_OFFSETS):
         raise ReadError(
-            f"{path} has no offset ({' or '.join(_OFFSETS)}) for {', '.join(missing)}, which processing baseline "
+            f"{path} has no {tag} for {', '.join(missing)}, which processing baseline "
             f"{baseline} has. The file is damaged."
         )
     return {
