@@ -454,6 +454,8 @@ def test_the_graph_carries_no_sensor(clean_registry, toml):
     lazy = xcloudmask.predict(cube.chunk(y=32, x=32), sensor="skysat", resolution_m=10)
     same = xcloudmask.predict(cube.chunk(y=32, x=32), sensor=sensor, resolution_m=10)
     assert lazy.data.name == same.data.name
+    declared = xcloudmask.predict(cube.assign_attrs(sensor="skysat").chunk(y=32, x=32), resolution_m=10)
+    assert declared.data.name == same.data.name, "nodata and scale of a sensor that the cube declares count too"
     clean_registry.pop("skysat")
     masked = lazy.compute(scheduler="synchronous")
     xr.testing.assert_identical(direct, expected)

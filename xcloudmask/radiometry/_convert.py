@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xcloudmask._sensor import Band, Sensor
-from xcloudmask.bands import BandSelection, select_bands
+from xcloudmask.bands import BandSelection, declared_sensor, select_bands
 from xcloudmask.errors import InputError, NotACubeError
 from xcloudmask.grid import spatial_dims, time_dim
 from xcloudmask.options import Scale
@@ -84,7 +84,8 @@ def to_reflectance(
         A Dataset with a variable per band, or a DataArray with or without a band dimension; any real dtype; lazy or
         not.
     sensor
-        A sensor of `xcloudmask.sensors`, whose table is asked last for scale, nodata and thermal constants.
+        A sensor of `xcloudmask.sensors`, whose table is asked last for scale, nodata and thermal constants. None: the
+        one that ``attrs["sensor"]`` names, if any.
     scale
         Reflectance per DN, a pair (scale, offset), or band of the cube -> one of these. It goes before all that the
         cube declares. None: as declared, by coordinates along time, attributes, encoding, STAC items or the sensor.
@@ -122,11 +123,11 @@ def to_reflectance(
     >>> to_reflectance(cube).red.values.round(2)
     array([[nan, 0.1]], dtype=float32)
     """
-    table = None if sensor is None else get_sensor(sensor)
+    if not isinstance(cube, xr.Dataset | xr.DataArray):
+        raise NotACubeError(f"The cube is a {type(cube).__name__}. Expected an xarray.Dataset or xarray.DataArray.")
+    table = declared_sensor(cube) if sensor is None else get_sensor(sensor)
     if isinstance(cube, xr.Dataset):
         return _dataset(cube, table, scale, nodata)
-    if not isinstance(cube, xr.DataArray):
-        raise NotACubeError(f"The cube is a {type(cube).__name__}. Expected an xarray.Dataset or xarray.DataArray.")
     return _array(cube, table, scale, nodata)
 
 

@@ -37,7 +37,7 @@ def nodata_values(
     nodata
         One number for all bands, or role -> number; NaN is allowed (NaN is nodata in any case).
     sensor
-        Name or `Sensor`, whose table is asked last.
+        Name or `Sensor`, whose table is asked last. None: the sensor of the selection.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def nodata_values(
     (0.0,)
     """
     given = _given_nodata(nodata, selection.roles)
-    table = None if sensor is None else get_sensor(sensor)
+    table = selection.sensor if sensor is None else get_sensor(sensor)
     return tuple(
         None
         if array is None

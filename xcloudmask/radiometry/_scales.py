@@ -86,7 +86,7 @@ def band_scales(
     selection
         The bands of a cube.
     sensor
-        Name or `Sensor`, whose table is asked last.
+        Name or `Sensor`, whose table is asked last. None: the sensor of the selection.
     scale
         What the caller says: reflectance per DN, a pair (scale, offset), or role -> one of these.
     thermal
@@ -96,7 +96,7 @@ def band_scales(
     -------
     tuple of BandScale or None
     """
-    table = None if sensor is None else get_sensor(sensor)
+    table = selection.sensor if sensor is None else get_sensor(sensor)
     given = scale_pairs(scale, selection.roles)
     items = iter(_item_scales(selection))
     layers = iter(range(len(selection.roles)))
