@@ -1,8 +1,10 @@
+import pytest
 import xarray as xr
 from cubes import odc_dataset
 
 import xcloudmask
-from xcloudmask.geometry import plan_geometry, resolution_factor
+from xcloudmask.errors import ArgumentError
+from xcloudmask.geometry import plan_geometry, resolution_factor, upsample_factor
 from xcloudmask.models.registry import get_spec
 
 
@@ -79,8 +81,61 @@ def test_accessor_shows_the_arguments():
 
     cube = odc_dataset()
     names = list(inspect.signature(cube.cloudmask.predict).parameters)
-    expected = "model bands sensor normalize halo_px output_style categorise stride resolution_m nodata"
+    expected = "model bands sensor normalize halo_px output_style categorise stride resolution_m upsample nodata scale"
     assert names == [*expected.split(), "device", "precision", "batch_size"]
     assert cube.cloudmask.predict.__doc__ == xcloudmask.predict.__doc__
-    for name in ("predict", "predict_proba", "plan", "apply", "clear_fraction", "to_zarr", "plot"):
+    for name in ("predict", "predict_proba", "plan", "apply", "to_reflectance", "clear_fraction", "to_zarr", "plot"):
         assert hasattr(cube.cloudmask, name)
+
+
+def test_coarse_pixels_are_warned_of_and_say_what_to_type():
+    coarse = big(512, side=1024)
+    (warning,) = coarse.cloudmask.plan(resolution_m=500, normalize="lattice").warnings
+    assert "Pixels of 500 m are coarser than the 50 m" in warning
+    assert "Type upsample=True to interpolate them by 10 to 50 m (100 times the work), or a smaller factor" in warning
+    plan = coarse.cloudmask.plan(resolution_m=500, upsample=True)
+    assert plan.warnings == ()
+    assert "interpolated by 10 to 50 m, mask on the cube's own grid" in str(plan)
+    assert plan.upsample == 10
+    assert plan.pixel_ratio >= 100
+    (still,) = coarse.cloudmask.plan(resolution_m=500, upsample=3).warnings
+    assert "interpolated by 3 to 166.7 m, are coarser" in still
+
+
+def test_fine_pixels_are_averaged_into_the_range_and_warned_of_where_they_leave_it():
+    from dataclasses import replace
+
+    plan = big(2048).cloudmask.plan(resolution_m=3)
+    assert "averaged by 4 to 12 m" in str(plan)
+    assert not any("coarser" in w or "finer" in w for w in plan.warnings)
+    narrow = replace(get_spec("default"), resolution_m=(10.0, 11.0))
+    plan = big(2048).cloudmask.plan(model=narrow, resolution_m=9)
+    assert any("Pixels of 9 m, averaged by 2 to 18 m, are coarser than the 11 m" in w for w in plan.warnings)
+
+
+def test_upsample_factor():
+    spec = get_spec("default")
+    found = [upsample_factor((m, m), spec, asked=True) for m in (10, 50, 52, 60, 250, 300, 500)]
+    assert found == [1, 1, 1, 2, 5, 6, 10]
+    assert upsample_factor((60.0, 60.0), spec, asked=False) == 1
+    assert upsample_factor((500.0, 500.0), spec, asked=3) == 3
+    assert upsample_factor(None, spec, asked=4) == 4
+    with pytest.raises(ArgumentError, match="Type resolution_m"):
+        upsample_factor(None, spec, asked=True)
+    with pytest.raises(ArgumentError, match="upsample=2 makes pixels of 5 m out of 10 m"):
+        upsample_factor((10.0, 10.0), spec, asked=2)
+
+
+@pytest.mark.parametrize("upsample", [2, 3, 5, 7, 10, 50])
+@pytest.mark.parametrize("normalize", ["chunk", "lattice"])
+def test_tiles_of_coarse_pixels_lie_on_the_stride(upsample, normalize):
+    spec = get_spec("default")
+    chunks = ((300, 300, 200), (500, 300))
+    plan = plan_geometry(chunks, spec, factor=1, normalize=normalize, halo_px=None, step_px=None, upsample=upsample)
+    for cells in (*plan.tile_cells, plan.halo_cells, *plan.fed_px):
+        assert cells * upsample % spec.stride_px == 0
+    assert plan.halo_cells * upsample >= spec.radius_px
+    assert all(depth == plan.halo_cells + 1 for depth in plan.depth)
+    assert max(plan.fed_px) <= 2320 + spec.stride_px * upsample
+    borders = [sum(sizes[:i]) for sizes in plan.chunks for i in range(len(sizes))]
+    assert all(border * upsample % spec.stride_px == 0 for border in borders)

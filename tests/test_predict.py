@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import dask
 import dask.array as da
@@ -11,6 +12,11 @@ from cubes import odc_dataset, rioxarray_array, stackstac_array
 
 import xcloudmask
 from xcloudmask import errors
+from xcloudmask.blocks import predict_block
+from xcloudmask.halo import BlockPlace
+from xcloudmask.options import Options
+from xcloudmask.prepare import prepare_cube
+from xcloudmask.resample import bilinear_up, block_mean
 
 
 def test_loaders_of_one_scene_give_one_mask(tiny_model):
@@ -117,6 +123,83 @@ def test_the_level_is_used_where_the_scale_is_known(tiny_model):
     np.testing.assert_allclose(half.cloudmask.predict_proba(model=tiny_model), level, atol=0.02)
 
 
+def with_times(cube, scales, offsets):
+    """The same scale and offset for each band, per time step."""
+    dated = {f"{band}_scale_factor": ("time", scales) for band in cube.data_vars}
+    return cube.assign_coords(dated | {f"{band}_add_offset": ("time", offsets) for band in cube.data_vars})
+
+
+def with_attrs(cube, scale, offset):
+    return cube.assign({k: band.assign_attrs(scale_factor=scale, add_offset=offset) for k, band in cube.items()})
+
+
+@pytest.mark.parametrize("normalize", ["chunk", "lattice", "scene"])
+def test_each_time_step_has_its_own_level(normalize, tiny_model):
+    cube = odc_dataset(times=3, nodata=None)
+    dated = with_times(cube, [1e-4, 2e-4, np.nan], [0.0, -0.1, 0.0])
+    arguments = {"model": tiny_model, "normalize": normalize, "precision": "fp32"}
+    together = dated.cloudmask.predict_proba(**arguments)
+    alone = [
+        with_attrs(cube, 1e-4, 0.0).isel(time=[0]),
+        with_attrs(cube, 2e-4, -0.1).isel(time=[1]),
+        cube.isel(time=[2]),
+    ]
+    for step, one in enumerate(alone):
+        np.testing.assert_allclose(together[step], one.cloudmask.predict_proba(**arguments)[0], atol=1e-6)
+    assert float(np.abs(together - cube.cloudmask.predict_proba(**arguments)).max()) > 0.01
+    assert "scale known for 2 of 3 dates" in dated.cloudmask.plan(**arguments).scale
+    # in chunks of several time steps, and with coordinates that are dask arrays
+    for lazy in (dated.chunk({"time": 2}), dated.chunk({"time": 3, "y": 64}).compute().chunk({"time": 1})):
+        xr.testing.assert_allclose(lazy.cloudmask.predict_proba(**arguments).compute(), together, atol=1e-6)
+    assert "from dask coordinates" in dated.chunk().cloudmask.plan(**arguments).scale
+
+
+def test_one_level_for_all_dates_is_no_table(tiny_model):
+    cube = odc_dataset(nodata=None)
+    dated = with_times(cube, [1e-4] * 2, [-0.1] * 2)
+    same = with_attrs(cube, 1e-4, -0.1)
+    xr.testing.assert_equal(
+        dated.cloudmask.predict(model=tiny_model).reset_coords(drop=True),
+        same.cloudmask.predict(model=tiny_model).reset_coords(drop=True),
+    )
+    assert prepare_cube(dated, Options(model=tiny_model), output="labels").scales is None
+    unknown = with_times(cube, [np.nan] * 2, [-0.1] * 2)
+    assert "scale unknown" in unknown.cloudmask.plan(model=tiny_model).scale
+
+
+def test_the_argument_goes_before_the_coordinates_and_these_before_the_attributes(tiny_model):
+    cube = odc_dataset(nodata=None)
+    for scale in (3e-4, (3e-4, 0.0), {"red": 3e-4, "green": (3e-4, 0.0), "nir": 3e-4}):
+        np.testing.assert_array_equal(
+            with_times(cube, [1e-4, 2e-4], [0, 0]).cloudmask.predict_proba(model=tiny_model, scale=scale),
+            with_attrs(cube, 3e-4, 0.0).cloudmask.predict_proba(model=tiny_model),
+        )
+    dated = with_times(cube, [1e-4, 2e-4], [0, -0.1])
+    np.testing.assert_array_equal(
+        with_attrs(dated, 3e-4, 0.0).cloudmask.predict_proba(model=tiny_model),
+        dated.cloudmask.predict_proba(model=tiny_model),
+    )
+    assert "scale unknown" in cube.cloudmask.plan(model=tiny_model, scale={"red": 1e-4}).scale
+
+
+def test_models_that_take_reflectance_refuse_an_unknown_scale(tiny_model):
+    raw = replace(tiny_model, name="raw", normalization="none", level=False)
+    cube = odc_dataset(nodata_fraction=0.1)
+    for unknown in (cube, with_times(cube, [1e-4, np.nan], [0, 0]), cube.chunk()):
+        with pytest.raises(errors.InputError, match=r"Model 'raw' takes reflectance.*Type scale=\(1e-4, 0.0\)"):
+            unknown.cloudmask.predict(model=raw)
+    with pytest.raises(errors.InputError, match="not known for nir"):
+        cube.cloudmask.plan(model=raw, scale={"red": 1e-4, "green": 1e-4})
+    lazy = with_times(cube, [1e-4, np.nan], [0, 0]).chunk().cloudmask.predict(model=raw)
+    with pytest.raises(errors.InputError, match="the scale of a time step is not known"):
+        lazy.compute(scheduler="synchronous")
+    assert "the model takes reflectance" in cube.cloudmask.plan(model=raw, scale=1e-4).scale
+    given = cube.cloudmask.predict_proba(model=raw, scale=(1e-4, -0.1), precision="fp32")
+    itself = cube.cloudmask.to_reflectance(scale=(1e-4, -0.1))
+    xr.testing.assert_allclose(itself.cloudmask.predict_proba(model=raw, precision="fp32"), given, atol=1e-4)
+    assert float(np.abs(cube.cloudmask.predict_proba(model=raw, scale=1e-3) - given).max()) > 0.01
+
+
 def test_fine_grids_are_averaged_and_brought_back(tiny_model):
     coarse = odc_dataset(shape=(64, 64), times=1, resolution=12.0, nodata=None)
     fine = coarse.isel(y=np.repeat(np.arange(64), 4), x=np.repeat(np.arange(64), 4))
@@ -143,6 +226,55 @@ def test_fine_grids_do_not_depend_on_the_layout(normalize, tiny_model):
     xr.testing.assert_identical(lazy.compute(), cube.cloudmask.predict(**arguments))
 
 
+def test_coarse_grids_are_interpolated_and_brought_back(tiny_model):
+    """As if the cube had been interpolated before, with the statistics of its own pixels."""
+    coarse = odc_dataset(shape=(40, 48), times=2, resolution=150.0, nodata=None)
+    proba = coarse.cloudmask.predict_proba(model=tiny_model, precision="fp32", upsample=True)
+    assert coarse.cloudmask.plan(model=tiny_model, upsample=True).upsample == 3
+    assert proba.shape == (2, 4, 40, 48)
+    xr.testing.assert_identical(proba.x, coarse.x)
+    np.testing.assert_allclose(proba.sum("cloud_class"), 1, atol=1e-5)
+
+    def finer(band):
+        value = (band - band.mean(("y", "x"))) / band.std(("y", "x"))
+        return xr.DataArray(bilinear_up(value.astype("float32").values, 3), dims=("time", "y", "x"))
+
+    fine = xr.Dataset({name: finer(band) for name, band in coarse.data_vars.items()})
+    settings = prepare_cube(fine, Options(model=tiny_model, precision="fp32"), output="probability").settings
+    places = tuple(BlockPlace(start=0, stop=side, depth=0, length=side) for side in (120, 144))
+    # Count, mean and spread that leave the bands as they are: only the interpolation is compared.
+    table = np.tile([1.0, 0.0, 1.0], (2, 3))
+    block = np.stack([fine[name] for name in ("red", "green", "nir")], axis=1)
+    expected = block_mean(predict_block(block, places=places, settings=settings, scene=table), 3)
+    np.testing.assert_allclose(proba, expected, atol=1e-5)
+    # a constant shade per pixel would look different
+    assert float(np.abs(proba - coarse.cloudmask.predict_proba(model=tiny_model, precision="fp32")).max()) > 0.05
+
+
+@pytest.mark.parametrize("options", [{}, {"output_style": "cloud-noncloud"}, {"categorise": False}])
+def test_coarse_masks_agree_with_their_probabilities(options, tiny_model):
+    cube = odc_dataset(shape=(37, 41), times=1, resolution=300.0, nodata_fraction=0.2)
+    mask = cube.cloudmask.predict(model=tiny_model, upsample=4, **options)
+    proba = cube.cloudmask.predict_proba(model=tiny_model, upsample=4, output_style=mask.attrs["output_style"])
+    np.testing.assert_array_equal(np.isnan(proba).any("cloud_class"), cube.red == 0)
+    if options.get("categorise", True):
+        np.testing.assert_array_equal(mask, proba.argmax("cloud_class", skipna=False).where(cube.red != 0, 255))
+    else:
+        np.testing.assert_array_equal(mask == 255, np.isnan(proba))
+        np.testing.assert_allclose(mask.where(mask != 255), proba * 100, atol=0.51)
+
+
+def test_upsampling_is_asked_for(tiny_model):
+    cube = odc_dataset(shape=(40, 48), times=1, resolution=100.0)
+    plain = cube.cloudmask.predict(model=tiny_model)
+    xr.testing.assert_identical(cube.cloudmask.predict(model=tiny_model, upsample=1), plain)
+    assert not cube.cloudmask.predict(model=tiny_model, upsample=True).equals(plain)
+    fine = odc_dataset(shape=(40, 48), times=1, resolution=10.0)
+    xr.testing.assert_identical(
+        fine.cloudmask.predict(model=tiny_model, upsample=True), fine.cloudmask.predict(model=tiny_model)
+    )
+
+
 def test_moving_window_averages(tiny_model):
     cube = odc_dataset(shape=(120, 100), times=1, nodata=None)
     proba = cube.cloudmask.predict_proba(model=tiny_model, stride=32)
@@ -161,6 +293,11 @@ def test_nothing_public_computes(no_compute, tiny_model):
         assert isinstance(mask.data, da.Array)
     cube.cloudmask.predict_proba(model=tiny_model)
     cube.cloudmask.plan(model=tiny_model)
+    cube.cloudmask.predict(model=tiny_model, normalize="scene", upsample=3, resolution_m=100)
+    dated = with_times(cube, [1e-4, 2e-4], [0.0, -0.1]).chunk()
+    assert dated.red_scale_factor.chunks
+    dated.cloudmask.predict(model=tiny_model)
+    cube.cloudmask.to_reflectance(scale=1e-4)
     mask.cloudmask.clear_fraction()
     mask.cloudmask.to_style("valid-invalid")
     mask.cloudmask.dilate(px=2)
@@ -177,14 +314,18 @@ def test_keys_are_the_same_in_another_process():
         "from cubes import odc_dataset\n"
         "import dask.array as da, xarray as xr, xcloudmask\n"
         "cube = xr.Dataset({b: (('y', 'x'), da.ones((400, 400), chunks=200)) for b in ('red', 'green', 'nir')})\n"
-        "print([cube.cloudmask.predict(normalize=n).data.name for n in ('chunk', 'lattice', 'scene')])\n"
+        "names = [cube.cloudmask.predict(normalize=n).data.name for n in ('chunk', 'lattice', 'scene')]\n"
+        "cube = cube.expand_dims(time=2)\n"
+        "cube = cube.assign_coords({f'{b}_scale_factor': ('time', [1e-4, 2e-4]) for b in cube.data_vars})\n"
+        "names += [cube.cloudmask.predict().data.name, cube.chunk().cloudmask.predict().data.name]\n"
+        "print(names + [cube.cloudmask.predict(upsample=3, resolution_m=100).data.name])\n"
     )
     names = {
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         for _ in range(2)
     }
     assert len(names) == 1
-    assert len(set(eval(names.pop()))) == 3  # noqa: S307 - our own output
+    assert len(set(eval(names.pop()))) == 6  # noqa: S307 - our own output
 
 
 def test_the_graph_is_small(tiny_model):
@@ -260,6 +401,15 @@ class TestBadInput:
         self.check(errors.ArgumentError, "positive number of metres", resolution_m=-10)
         self.check(errors.ArgumentError, "has 3 values", resolution_m=(1, 2, 3))
         self.check(errors.ArgumentTypeError, "nodata='0'", nodata="0")
+        self.check(errors.ArgumentTypeError, "scale='1e-4' is no scale", scale="1e-4")
+        self.check(errors.ArgumentTypeError, "a pair \\(scale, offset\\)", scale=(1e-4, 0.0, 0.0))
+        self.check(errors.ArgumentTypeError, "is no scale", scale={"red": True})
+        self.check(errors.ArgumentError, "needs a positive scale", scale=-1e-4)
+        self.check(errors.ArgumentError, "needs a positive scale", scale=(1e-4, float("nan")))
+        self.check(errors.ArgumentError, "has the band 'swir'", scale={"swir": 1e-4})
+        self.check(errors.ArgumentTypeError, "upsample='yes' is a str", upsample="yes")
+        self.check(errors.ArgumentError, "upsample=0 is too small", upsample=0)
+        self.check(errors.ArgumentError, "upsample=2 makes pixels of 5 m", upsample=2)
         self.check(errors.ArgumentTypeError, "categorise='no'", categorise="no")
         self.check(errors.ArgumentError, "device='gpu'", device="gpu")
         self.check(errors.ArgumentError, "precision='int4'", precision="int4")
@@ -283,8 +433,6 @@ class TestBadInput:
         self.check(errors.InputError, "empty", cube=odc_dataset().isel(y=slice(0)))
 
     def test_all_bands_given_up(self, tiny_model):
-        from dataclasses import replace
-
         model = replace(tiny_model, optional_bands=tiny_model.bands)
         self.check(errors.InputError, "All bands were given up", model=model, bands=dict.fromkeys(model.bands))
 

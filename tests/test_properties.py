@@ -50,6 +50,25 @@ def test_labels_do_not_depend_on_the_layout(data, shape, normalize, stride, tiny
         xr.testing.assert_identical(lazy.compute(), reference)
 
 
+@given(
+    data=st.data(),
+    shape=st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    normalize=st.sampled_from(["lattice", "scene"]),
+    upsample=st.sampled_from([2, 3, 5]),
+    window=st.booleans(),
+)
+@settings(max_examples=12)
+def test_coarse_pixels_do_not_depend_on_the_layout(data, shape, normalize, upsample, window, tiny_model):
+    cube = odc_dataset(shape=shape, times=2, dtype="float32", nodata=None, nodata_fraction=0.05, resolution=300.0)
+    arguments = {"model": tiny_model, "normalize": normalize, "upsample": upsample}
+    if window:
+        arguments["stride"] = tiny_model.stride_px
+    reference = cube.cloudmask.predict(**arguments)
+    lazy = cube.chunk(data.draw(layouts(shape, 2))).cloudmask.predict(**arguments)
+    xr.testing.assert_identical(lazy.compute(), reference)
+    np.testing.assert_array_equal(reference == 255, np.isnan(cube.red))
+
+
 @given(data=st.data(), shape=SHAPES, output=st.sampled_from(["labels", "percent", "probability"]))
 def test_lazy_equals_eager(data, shape, output, tiny_model):
     """In one chunk, with any normalisation and style."""
@@ -96,6 +115,38 @@ def test_gain_and_offset_of_a_band_change_no_label(gain, offset, normalize, tiny
     margin = np.diff(np.sort(before.values, axis=1)[:, -2:], axis=1)[:, 0]
     same = before.argmax("cloud_class", skipna=False) == after.argmax("cloud_class", skipna=False)
     assert same.values[~(margin < 1e-4)].all()
+
+
+@given(
+    shape=st.tuples(st.integers(1, 80), st.integers(1, 80)),
+    processed=st.lists(st.booleans(), min_size=3, max_size=3),
+    normalize=st.sampled_from(["chunk", "lattice", "scene"]),
+    holes=st.sampled_from([0.0, 0.1]),
+)
+def test_mixed_baselines_give_the_same_bytes(shape, processed, normalize, holes, tiny_model):
+    """Sentinel-2 03.01 and 05.10 in one cube: the 1000 DN of some dates change no label where the level is unknown."""
+    old = odc_dataset(shape=shape, times=3, nodata=0, nodata_fraction=holes)
+    added = xr.DataArray([1000 if new else 0 for new in processed], dims="time").astype("uint16")
+    mixed = old.map(lambda band: (band + added).where(band > 0, 0).astype("uint16").transpose(*band.dims))
+    mixed = mixed.map(lambda band: band.assign_attrs(nodata=0))
+    arguments = {"model": tiny_model, "normalize": normalize, "precision": "fp32"}
+    mask = old.cloudmask.predict(**arguments)
+    assert mixed.cloudmask.predict(**arguments).values.tobytes() == mask.values.tobytes()
+    # With the offset of each date known, the level is the same, too.
+    offsets = [-0.1 if new else 0.0 for new in processed]
+    dated = mixed.assign_coords({f"{band}_scale_factor": ("time", [1e-4] * 3) for band in mixed.data_vars})
+    dated = dated.assign_coords({f"{band}_add_offset": ("time", offsets) for band in mixed.data_vars})
+    before = old.cloudmask.predict_proba(**arguments, scale=1e-4)
+    after = dated.cloudmask.predict_proba(**arguments)
+    np.testing.assert_allclose(after, before, atol=1e-5)
+    known = dated.cloudmask.predict(**arguments)
+    margin = np.diff(np.sort(before.values, axis=1)[:, -2:], axis=1)[:, 0]
+    differ = known.values != old.cloudmask.predict(**arguments, scale=1e-4).values
+    assert not differ[margin > 1e-4].any()
+    reflected = dated.cloudmask.to_reflectance()
+    xr.testing.assert_allclose(
+        reflected.reset_coords(drop=True), old.cloudmask.to_reflectance(scale=1e-4).reset_coords(drop=True), atol=1e-6
+    )
 
 
 @given(shape=SHAPES, times=st.integers(1, 3), style=st.sampled_from(["4-class", "cloud-noncloud", "valid-invalid"]))
