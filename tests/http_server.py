@@ -33,8 +33,6 @@ class Fault:
     """Bytes of a body, or of the file, that `truncate`, `reset` and `short_file` let through."""
     methods: tuple[str, ...] = ("GET", "HEAD")
     """Requests that it happens to."""
-    agents: str = ""
-    """Part of the User-Agent that it happens to."""
     from_byte: int = 0
     """Only to ranges that begin there or later."""
 
@@ -127,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _fault(self, state: Server, path: str) -> Fault | None:
         fault = state.faults.get(path)
-        if fault is None or self.command not in fault.methods or fault.agents not in self.headers.get("User-Agent", ""):
+        if fault is None or self.command not in fault.methods:
             return None
         if (_range(self.headers.get("Range")) or (0, None))[0] < fault.from_byte:
             return None

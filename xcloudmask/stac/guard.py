@@ -16,7 +16,7 @@ import numpy as np
 from xcloudmask._optional import require
 from xcloudmask.errors import HrefError, ReadError
 from xcloudmask.stac.hrefs import HrefPolicy, allowed_host, check_href, redact, where
-from xcloudmask.stac.redirects import hosts_of
+from xcloudmask.stac.redirects import USER_AGENT, hosts_of
 
 __all__ = ["DRIVERS", "check_header", "check_header_once", "guard_items", "open_guarded", "probe_items", "reading"]
 __all__ += ["safe_env"]
@@ -42,6 +42,7 @@ SAFETY: Mapping[str, str] = {
     "CPL_VSIL_CURL_AUTHORIZATION_HEADER_ALLOWED_IF_REDIRECT": "IF_SAME_HOST",
     "CPL_CURL_ENABLE_VSIMEM": "NO",
     "VSICURL_PC_URL_SIGNING": "NO",
+    "GDAL_HTTP_USERAGENT": USER_AGENT,
     # The settings hold for one thread; the JPEG 2000 driver would open the file again in threads of its own.
     "GDAL_NUM_THREADS": "1",
 }

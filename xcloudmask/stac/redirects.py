@@ -1,8 +1,8 @@
 """Where a URL leads before GDAL opens it: redirects, and names that resolve to private addresses.
 
 GDAL follows redirects and has no setting against it, so they are followed here first, one by one, each checked like an
-href. A request carries nothing but the URL. A server that answers this request and GDAL's differently gets GDAL's
-request through; against such servers only a list of hosts helps.
+href. A request carries nothing but the URL, and the name that GDAL gives itself. A server that answers this request and
+GDAL's differently gets GDAL's request through; against such servers only a list of hosts helps.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from xcloudmask.errors import HrefError, ReadError
 from xcloudmask.stac.addresses import address_of, resolved_private
 from xcloudmask.stac.hrefs import HrefPolicy, check_href, redact, where
 
-__all__ = ["hosts_of"]
+__all__ = ["USER_AGENT", "hosts_of"]
+
+USER_AGENT = "xcloudmask"
+"""What requests say they come from, here and in GDAL."""
 
 _MAX_HOPS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -95,7 +98,7 @@ class _AsItIs(HTTPErrorProcessor):
 def _location(url: str, *, place: str) -> str | None:
     """Where an answer redirects to, or None. Answers with an error are left to GDAL, which tries some again."""
     # One byte, and GET: addresses that are signed for GET refuse HEAD.
-    request = Request(url, headers={"Range": "bytes=0-0", "User-Agent": "xcloudmask"})  # noqa: S310 - http, checked
+    request = Request(url, headers={"Range": "bytes=0-0", "User-Agent": USER_AGENT})  # noqa: S310 - http, checked
     opener = build_opener(_AsItIs, HTTPSHandler(context=_tls()))
     for attempt in range(_ATTEMPTS):
         try:
