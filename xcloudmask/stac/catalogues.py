@@ -50,7 +50,7 @@ CATALOGUES: Mapping[str, Catalogue] = MappingProxyType(
                 title="Planetary Computer (Microsoft): Sentinel-2 Level-2A, Landsat Collection 2, HLS",
                 url="https://planetarycomputer.microsoft.com/api/stac/v1",
                 sign="planetary-computer",
-                note="Files are signed: pip install planetary-computer, and sign='planetary-computer'.",
+                note="Files are signed: pip install 'xcloudmask[planetary-computer]', and sign='planetary-computer'.",
             ),
             Catalogue(
                 name="cdse",
@@ -126,7 +126,7 @@ def resolve_sign(sign: SignChoice) -> Sign | None:
     if sign is None:
         return None
     if sign == "planetary-computer":
-        require("planetary_computer", extra="stac")
+        require("planetary_computer", extra="planetary-computer")
         return sign_planetary_computer
     if isinstance(sign, str):
         raise ArgumentError(f"sign={sign!r} is unknown. Expected 'planetary-computer', or a function href -> href.")
@@ -140,5 +140,5 @@ def sign_planetary_computer(href: str) -> str:
 
     The package keeps one token per container in each process and renews it a minute before it expires.
     """
-    signed: str = require("planetary_computer", extra="stac").sign(href)
+    signed: str = require("planetary_computer", extra="planetary-computer").sign(href)
     return signed

@@ -30,7 +30,7 @@ def search(
     bbox: Sequence[float] | None = None,
     geometry: Mapping[str, Any] | Any | None = None,
     datetime: str | None = None,
-    query: Mapping[str, Any] | Sequence[str] | None = None,
+    query: Mapping[str, Any] | None = None,
     filter: str | Mapping[str, Any] | None = None,  # noqa: A002  # as the STAC API calls it
     ids: Sequence[str] | None = None,
     sortby: str | Sequence[str] | None = None,
@@ -97,11 +97,13 @@ def search(
         "bbox": None if bbox is None else check_bbox(bbox),
         "intersects": getattr(geometry, "__geo_interface__", geometry),
         "datetime": datetime,
-        "query": list(query) if isinstance(query, list | tuple) else query,
+        "query": query,
         "filter": filter,
         "filter_lang": None if filter is None else "cql2-text" if isinstance(filter, str) else "cql2-json",
         "ids": None if ids is None else list(ids),
         "sortby": sortby,
+        # The filter extension takes CQL2 as text in GET requests only, and as JSON in the others.
+        "method": "GET" if isinstance(filter, str) else "POST",
     }
     with _errors(root):
         client = pystac_client.Client.open(root, headers=dict(headers or {}), timeout=_TIMEOUT_S)
