@@ -31,6 +31,7 @@ from xcloudmask.io import _raster, open_mask
 from xcloudmask.io._turns import Turns
 from xcloudmask.io.products import _metadata
 from xcloudmask.io.products.landsat import read_landsat
+from xcloudmask.io.products.planetscope import read_planetscope
 from xcloudmask.io.products.safe import read_safe
 
 L2A = "sentinel-2-l2a"
@@ -47,6 +48,14 @@ def affine_and_crs(cube):
     import rioxarray  # noqa: F401
 
     return cube.rio.transform(), cube.rio.crs.to_epsg()
+
+
+def damage(path, data):
+    """Replace some bytes of a file by others."""
+    content = path.read_bytes()
+    start = data.draw(st.integers(0, len(content)))
+    end = data.draw(st.integers(start, min(len(content), start + 400)))
+    path.write_bytes(content[:start] + data.draw(st.binary(max_size=5)) + content[end:])
 
 
 def assert_facts(cube, *, sensor, time):
@@ -291,10 +300,7 @@ def test_any_damage_to_xml_is_an_error_of_ours(one_safe, tmp_path_factory, data)
     product = tmp_path_factory.mktemp("damaged") / one_safe.name
     shutil.copytree(one_safe, product, ignore=shutil.ignore_patterns("R20m"))
     path = next(product.rglob(data.draw(st.sampled_from(["MTD_MSIL2A.xml", "MTD_TL.xml"]))))
-    content = path.read_bytes()
-    start = data.draw(st.integers(0, len(content)))
-    end = data.draw(st.integers(start, min(len(content), start + 400)))
-    path.write_bytes(content[:start] + data.draw(st.binary(max_size=5)) + content[end:])
+    damage(path, data)
     try:
         found = read_safe(product)
     except XCloudMaskError as error:
@@ -459,7 +465,7 @@ def test_missing_landsat_bands(tmp_path):
     sensor = "landsat-oli-c2-l2"
     folder = write_landsat(tmp_path, landsat(sensor), sensor=sensor)
     next(folder.glob("*_SR_B1.TIF")).unlink()
-    with pytest.warns(UserWarning, match="lacks their files: SR_B1"):
+    with pytest.warns(UserWarning, match="because their files are missing: SR_B1"):
         assert "SR_B1" not in xcloudmask.open(folder)
     with pytest.raises(ReadError, match=r"_SR_B1\.TIF does not exist\. It should hold SR_B1"):
         xcloudmask.open(folder, bands=["SR_B1"])
@@ -467,6 +473,16 @@ def test_missing_landsat_bands(tmp_path):
         path.unlink()
     with pytest.raises(ReadError, match="none of its image files is there"):
         xcloudmask.open(folder)
+
+
+def test_both_levels_in_one_folder(tmp_path):
+    for level in (1, 2):
+        sensor = f"landsat-oli-c2-l{level}"
+        shutil.copytree(write_landsat(tmp_path, landsat(sensor), sensor=sensor), tmp_path / "all", dirs_exist_ok=True)
+    with pytest.raises(InputError, match=r"_L1TP_.*_MTL\.txt is of landsat-oli-c2-l1, and .*_L2SP_.*_MTL\.txt of"):
+        xcloudmask.open(tmp_path / "all")
+    metadata = next((tmp_path / "all").glob("*_L2SP_*_MTL.txt"))
+    assert xcloudmask.open(metadata).attrs["sensor"] == "landsat-oli-c2-l2"
 
 
 def test_landsat_dates_in_one_folder(tmp_path):
@@ -574,11 +590,9 @@ def one_mtl(tmp_path_factory):
 @given(data=st.data())
 def test_any_damage_to_an_mtl_is_an_error_of_ours(one_mtl, tmp_path_factory, data):
     source = one_mtl[data.draw(st.sampled_from(sorted(one_mtl)))]
-    content = source.read_bytes()
-    start = data.draw(st.integers(0, len(content)))
-    end = data.draw(st.integers(start, min(len(content), start + 400)))
     path = tmp_path_factory.mktemp("damaged") / source.name
-    path.write_bytes(content[:start] + data.draw(st.binary(max_size=5)) + content[end:])
+    shutil.copy(source, path)
+    damage(path, data)
     try:
         found = read_landsat(path)
     except XCloudMaskError as error:
@@ -589,7 +603,7 @@ def test_any_damage_to_an_mtl_is_an_error_of_ours(one_mtl, tmp_path_factory, dat
 
 def test_real_landsat_scenes(data_dir):
     for folder in sorted((data_dir / "scenes" / "landsat").iterdir()):
-        with pytest.warns(UserWarning, match="lacks their files"):
+        with pytest.warns(UserWarning, match="their files are missing"):
             cube = xcloudmask.open(folder)
         level = 1 if "_L1TP_" in folder.name else 2
         assert cube.attrs["sensor"] == f"landsat-oli-c2-l{level}"
@@ -738,6 +752,41 @@ def test_damaged_planetscope_files_are_named(tmp_path):
     path.write_bytes(b"II*\0 this is no tiff")
     with pytest.raises(ReadError, match=r"AnalyticMS_SR\.tif cannot be read"):
         xcloudmask.open(path)
+
+
+@pytest.fixture(scope="module")
+def one_planetscope(tmp_path_factory):
+    return write_planetscope(tmp_path_factory.mktemp("planet"), simulated("planetscope-4b"), kind="radiance")
+
+
+@given(data=st.data())
+def test_any_damage_to_planetscope_metadata_is_an_error_of_ours(one_planetscope, tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("damaged")
+    for file in one_planetscope.parent.iterdir():
+        shutil.copy(file, folder)
+    path = next(folder.glob(data.draw(st.sampled_from(["*_metadata.xml", "*_metadata.json"]))))
+    damage(path, data)
+    try:
+        found = read_planetscope(folder / one_planetscope.name)
+    except XCloudMaskError as error:
+        assert folder.name in str(error)  # noqa: PT017
+    else:
+        assert all(math.isfinite(sum(layer.scale)) for layer in found.layers)
+
+
+def test_other_json_of_a_planetscope_scene_is_not_read(tmp_path):
+    path = write_planetscope(tmp_path, simulated("planetscope-4b"))
+    scene = path.name.split("_3B_")[0]
+    (tmp_path / f"{scene}_quality.json").write_text("[")
+    item = tmp_path / f"{scene}_metadata.json"
+    properties = json.loads(item.read_text())["properties"]
+    properties |= {"view:sun_elevation": properties.pop("sun_elevation"), "datetime": properties.pop("acquired")}
+    properties |= {"instruments": [properties.pop("instrument")], "view:sun_azimuth": properties.pop("sun_azimuth")}
+    item.unlink()
+    (tmp_path / f"{scene}.json").write_text(json.dumps({"type": "Feature", "properties": properties}))
+    for metadata in tmp_path.glob("*.xml"):
+        metadata.unlink()
+    assert_facts(xcloudmask.open(path), sensor="planetscope-4b", time=0)
 
 
 # Everything else

@@ -22,6 +22,8 @@ _AUXILIARY = re.compile(
         | atran | emis | emsd | trad | drad | urad | cdist
     ) (?:_\d+m)? $"""
 )
+_MOST_PARTS = 4
+"""Parts of the longest band name: sur_refl_b01_1."""
 _DATE = re.compile(
     r"(?<!\d)(?P<year>19[7-9]\d|20\d\d)[-_.]?(?P<month>0[1-9]|1[0-2])[-_.]?(?P<day>0[1-9]|[12]\d|3[01])"
     r"(?:[T_\s-]?(?P<hour>[01]\d|2[0-3])[-_:.]?(?P<minute>[0-5]\d)[-_:.]?(?P<second>[0-5]\d)(?!\d))?"
@@ -35,7 +37,9 @@ _PLATFORMS = (
 
 @cache
 def _known_names() -> frozenset[str]:
-    return frozenset(fold_name(name) for sensor in SENSORS.values() for band in sensor.bands for name in band.names)
+    names = (fold_name(name) for sensor in SENSORS.values() for band in sensor.bands for name in band.names)
+    # S2 in the name of a file is Sentinel-2, not the second band of SLSTR.
+    return frozenset(name for name in names if re.fullmatch(r"s\d", name) is None)
 
 
 def band_of(stem: str) -> str | None:
@@ -59,10 +63,10 @@ def band_of(stem: str) -> str | None:
     True
     """
     parts = _SEPARATORS.split(_RESOLUTION.sub("", stem))
-    for start in range(len(parts) - 1, -1, -1):
-        longest = [name for name in ("_".join(parts[start - 1 : start + 1]), parts[start]) if name]
-        for name in longest:
-            if fold_name(name) in _known_names():
+    for end in range(len(parts), 0, -1):
+        for start in range(max(end - _MOST_PARTS, 0), end):
+            name = "_".join(parts[start:end])
+            if name and fold_name(name) in _known_names():
                 return name
     return None
 

@@ -130,7 +130,7 @@ def _defaults(product: Product, resolution_m: float | None) -> dict[str, Product
         raise ReadError(f"{product.path}: none of its image files is there. Missing: {names}.")
     if missing:
         names = ", ".join(layer.name for layer in missing)
-        warnings.warn(f"Left out, because {product.path} lacks their files: {names}", stacklevel=2)
+        warnings.warn(f"Left out of {product.path}, because their files are missing: {names}", stacklevel=2)
     return present
 
 

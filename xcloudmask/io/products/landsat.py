@@ -95,7 +95,7 @@ def read_landsat(path: Path) -> Product:
     sizes = _sizes(groups, path)
     taken = f"{image.get('DATE_ACQUIRED', '')}T{image.get('SCENE_CENTER_TIME', '')}"
     return Product(
-        path=path.parent,
+        path=path,
         item_id=path.name[: -len("_MTL") - len(path.suffix)],
         sensor=sensor,
         platform=_platform(image),

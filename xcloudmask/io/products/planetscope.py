@@ -147,17 +147,16 @@ def read_planetscope(path: Path) -> Product:
 
 
 def _beside(path: Path, scene: str) -> list[Path]:
-    """The metadata files of the scene."""
-    return sorted(
-        entry
-        for entry in path.parent.iterdir()
-        if entry.suffix.lower() in (".xml", ".json") and re.match(re.escape(scene) + r"[._]", entry.name)
+    """The metadata files of the scene: of the Data API, or a STAC item, which is called as the scene."""
+    wanted = re.compile(
+        rf"{re.escape(scene)}(?:|_metadata\w*)\.json|{re.escape(scene)}_\w+_metadata\w*\.xml", re.IGNORECASE
     )
+    return sorted(entry for entry in path.parent.iterdir() if wanted.fullmatch(entry.name))
 
 
 def _xml(metadata: list[Path], match: re.Match[str]) -> tuple[Path, Element] | None:
     """The XML metadata that belong to the image: a scene can have those of its 4 and of its 8 bands."""
-    found = [path for path in metadata if path.suffix.lower() == ".xml" and "_metadata" in path.name]
+    found = [path for path in metadata if path.suffix.lower() == ".xml"]
     fitting = [path for path in found if ("_8b_" in path.name) == (match["eight"] is not None)]
     # Surface reflectance needs no coefficients: any metadata of the scene tell time and sun.
     chosen = fitting or (found if match["sr"] is not None else [])
