@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xcloudmask._sensor import Band, Sensor
+from xcloudmask._sensor import Band, Sensor, fold_name
 from xcloudmask.bands import BandSelection, declared_sensor, select_bands
 from xcloudmask.errors import InputError, NotACubeError
 from xcloudmask.grid import spatial_dims, time_dim
 from xcloudmask.options import Scale
-from xcloudmask.radiometry._nodata import NODATA_ATTRS, Nodata, declared_nodata, nodata_values, table_band
-from xcloudmask.radiometry._scales import APPLIED, BandScale, band_scales
+from xcloudmask.radiometry._bandscale import BandScale, constant
+from xcloudmask.radiometry._nodata import APPLIED, NODATA_ATTRS, Nodata, declared_nodata, nodata_values, table_band
+from xcloudmask.radiometry._scales import band_scales
 from xcloudmask.radiometry.level1 import brightness_temperature
 from xcloudmask.sensors import SENSORS, get_sensor
 
@@ -65,8 +66,7 @@ def reflectance(array: xr.DataArray, *, scale: float, offset: float, nodata: flo
     array([  nan, -0.01,  0.1 ], dtype=float32)
     """
     empty = declared_nodata(array, None) if nodata is None else nodata
-    found = BandScale(xr.Variable((), np.float64(scale)), xr.Variable((), np.float64(offset)))
-    return _dressed(_scaled(array, found, empty), array, quantity="reflectance")
+    return _dressed(_scaled(array, constant((scale, offset)), empty), array, quantity="reflectance")
 
 
 def to_reflectance(
@@ -111,7 +111,9 @@ def to_reflectance(
     Notes
     -----
     Values are cast before the arithmetic, which is value * scale + offset. Thermal bands with ``k1`` and ``k2`` in
-    their attributes (or in the sensor's table) are scaled to radiance first, then to brightness temperature.
+    their attributes (or in the sensor's table) are scaled to radiance first, then to brightness temperature. Level 1 of
+    Landsat 8 and 9 has one scale for all scenes but for the sun: it is known where the cube has the coordinate
+    ``sun_elevation``, in degrees.
 
     The result remembers what it is until it is calculated with or written to a file: `predict` knows its scale. Read
     back from a file it is floats of unknown scale, and ``scale=1`` says what they are.
@@ -125,7 +127,7 @@ def to_reflectance(
     """
     if not isinstance(cube, xr.Dataset | xr.DataArray):
         raise NotACubeError(f"The cube is a {type(cube).__name__}. Expected an xarray.Dataset or xarray.DataArray.")
-    table = declared_sensor(cube) if sensor is None else get_sensor(sensor)
+    table = _on_platform(declared_sensor(cube) if sensor is None else get_sensor(sensor), cube)
     if isinstance(cube, xr.Dataset):
         return _dataset(cube, table, scale, nodata)
     return _array(cube, table, scale, nodata)
@@ -260,15 +262,43 @@ def _thermal(array: xr.DataArray, band: Band | None) -> tuple[float, float] | No
     """Thermal constants k1 and k2: of the scene, else of the sensor; None where the values are no radiance."""
     k1, k2 = array.attrs.get("k1"), array.attrs.get("k2")
     if k1 is None and band is not None and str(array.attrs.get("units", "")).casefold() not in ("k", "kelvin"):
-        k1, k2 = getattr(band, "k1", None), getattr(band, "k2", None)
+        k1, k2 = band.k1, band.k2
+        _check_platforms(array, band)
     return None if k1 is None or k2 is None else (float(k1), float(k2))
+
+
+def _on_platform(table: Sensor | None, cube: xr.Dataset | xr.DataArray) -> Sensor | None:
+    """The table of the one satellite that the cube names; constants can differ between those of a sensor."""
+    if table is None:
+        return None
+    known = {fold_name(name): name for name in table.platforms}
+    found = {known[name] for name in _platforms(cube) if name in known}
+    return table.for_platform(found.pop()) if len(found) == 1 else table
+
+
+def _platforms(cube: xr.Dataset | xr.DataArray) -> set[str]:
+    coord = cube.coords.get("platform")
+    values = [cube.attrs.get("platform")]
+    if coord is not None and coord.chunks is None:
+        values += np.ravel(coord.values).tolist()
+    return {fold_name(value) for value in values if isinstance(value, str)}
+
+
+def _check_platforms(array: xr.DataArray, band: Band) -> None:
+    differ = {fold_name(one.platform) for one in band.by_platform if one.k1 is not None}
+    found = sorted(_platforms(array) & differ)
+    if len(found) > 1:
+        raise InputError(
+            f"Thermal constants of {band.name!r} differ between {' and '.join(found)}, which are in one cube. Expected "
+            f"one satellite. Type to_reflectance(cube.isel(time=cube.platform == {found[0]!r})), and the others alike."
+        )
 
 
 def _quantity(array: xr.DataArray, band: Band | None) -> str:
     thermal = _thermal(array, band) is not None or str(array.attrs.get("units", "")).casefold() in ("k", "kelvin")
     if thermal or (band is not None and band.quantity == "brightness_temperature"):
         return "brightness_temperature"
-    return "reflectance" if band is None or band.quantity == "unknown" else band.quantity
+    return band.quantity if band is not None and band.quantity.endswith("reflectance") else "reflectance"
 
 
 def _is_layer(name: Hashable, array: xr.DataArray) -> bool:

@@ -14,10 +14,13 @@ from xcloudmask.bands import BandSelection
 from xcloudmask.errors import ArgumentError, ArgumentTypeError
 from xcloudmask.sensors import get_sensor
 
-__all__ = ["NODATA_ATTRS", "Nodata", "declared_nodata", "nodata_values", "number", "table_band"]
+__all__ = ["APPLIED", "NODATA_ATTRS", "Nodata", "declared_nodata", "nodata_values", "number", "table_band"]
 
 Nodata = float | Mapping[str, float | None] | None
 """What ``nodata=`` takes: one number for all bands, role -> number, or None for what is declared."""
+
+APPLIED = "quantity"
+"""Key of the encoding that says what floats are; xarray drops it with the first calculation, and on writing."""
 
 NODATA_ATTRS = ("nodata", "_FillValue", "missing_value", "fill_value", "nodatavals")
 
@@ -104,6 +107,9 @@ def declared_nodata(array: xr.DataArray, band: Band | None) -> float | None:
         value = number(array.encoding.get(key))
         if value is not None:
             return math.nan if array.dtype.kind == "f" else value
+    if APPLIED in array.encoding:
+        # The sensor's value is one of the DN, which these are no more.
+        return math.nan
     return None if band is None else band.nodata
 
 

@@ -7,14 +7,14 @@ stands in ``encoding`` was applied on reading (xarray and rioxarray move it ther
 2. coordinates ``<band>_scale_factor`` and ``<band>_add_offset`` along time, or ``scale_factor`` and ``add_offset``
    along time, the bands or both (NaN: unknown for that date), because reprocessed scenes differ from date to date;
 3. ``scale_factor`` and ``add_offset`` of the attributes, then of the encoding;
-4. ``raster:bands`` of STAC items next to integers, then the sensor's table next to integers.
+4. next to integers, ``raster:bands`` of STAC items, then the sensor's table; for Level 1 of Landsat 8 and 9, whose
+   scenes differ by the sun alone, with the coordinate ``sun_elevation``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,52 +24,15 @@ from xcloudmask._sensor import Band, Sensor
 from xcloudmask.bands import BandSelection
 from xcloudmask.grid import time_dim
 from xcloudmask.options import Scale, scale_pairs
-from xcloudmask.radiometry._nodata import number, table_band
+from xcloudmask.radiometry._bandscale import BandScale, along, constant, level1_scale
+from xcloudmask.radiometry._nodata import APPLIED, number, table_band
 from xcloudmask.sensors import get_sensor
 
-__all__ = ["APPLIED", "BandScale", "band_scales", "known_scale"]
-
-APPLIED = "quantity"
-"""Key of the encoding that says what floats are; xarray drops it with the first calculation, and on writing."""
+__all__ = ["band_scales", "known_scale"]
 
 _DIMENSIONLESS = ("", "1", "none", "reflectance", "unitless", "dimensionless", "dn", "counts")
 
 _Pair = tuple[float, float]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BandScale:
-    """Quantity = value * gain + offset, for all time steps or for each."""
-
-    gain: xr.Variable
-    """() or (time,) float64; NaN where unknown; numpy, or dask where the cube's coordinate is."""
-    offset: xr.Variable
-    """As `gain`."""
-
-    @property
-    def lazy(self) -> bool:
-        """Whether the numbers are dask arrays, which are not computed."""
-        return any(isinstance(variable.chunks, tuple) for variable in (self.gain, self.offset))
-
-    @property
-    def known(self) -> xr.Variable:
-        """() or (time,) bool: where the scale is known."""
-        known: xr.Variable = (self.gain > 0) & np.isfinite(self.gain + self.offset)
-        return known
-
-    @property
-    def constant(self) -> _Pair | None:
-        """Scale and offset where they are known and the same for all time steps."""
-        if self.lazy:
-            return None
-        pairs = np.stack(np.broadcast_arrays(self.gain.values, self.offset.values), axis=-1).reshape(-1, 2)
-        if not self.known.values.all() or (pairs != pairs[0]).any():
-            return None
-        return float(pairs[0, 0]), float(pairs[0, 1])
-
-
-def _const(pair: _Pair) -> BandScale:
-    return BandScale(xr.Variable((), np.float64(pair[0])), xr.Variable((), np.float64(pair[1])))
 
 
 def band_scales(
@@ -103,21 +66,22 @@ def band_scales(
     found: list[BandScale | None] = []
     for index, (role, array) in enumerate(zip(selection.roles, selection.arrays, strict=True)):
         if array is None:
-            found.append(_const((0.0, 0.0)))
+            found.append(constant((0.0, 0.0)))
             continue
         item, layer = next(items), next(layers)
         if role in given:
-            found.append(_const(given[role]))
+            found.append(constant(given[role]))
             continue
         if not (_reflective(array) or (thermal and _is_thermal(array))):
             found.append(None)
             continue
-        along, declared = _coordinates(selection, index, layer)
+        known, declared = _coordinates(selection, index, layer)
         if not declared:
             position = selection.positions[index] if selection.positions else None
-            pair = _scale(array, position, item, table_band(table, role, selection.names[index]))
-            along = None if pair is None else _const(pair)
-        found.append(along)
+            band = table_band(table, role, selection.names[index])
+            pair = _scale(array, position, item, band)
+            known = level1_scale(array, band, thermal=thermal) if pair is None else constant(pair)
+        found.append(known)
     return tuple(found)
 
 
@@ -194,25 +158,11 @@ def _coordinates(selection: BandSelection, index: int, layer: int) -> tuple[Band
         if any(coord is not None for coord in given):
             dims = {time_dim(array), selection.band_dim} - {None}
             gain, offset = (
-                _along(coord, dims, selection.band_dim, layer, default=default)
+                along(coord, dims, selection.band_dim, layer, default=default)
                 for coord, default in zip(given, (1.0, 0.0), strict=True)
             )
             return (None if gain is None or offset is None else BandScale(gain, offset)), True
     return None, False
-
-
-def _along(
-    coord: xr.DataArray | None, dims: set[str | None], band_dim: str | None, layer: int, *, default: float
-) -> xr.Variable | None:
-    """One coordinate as () or (time,) numbers for one band; None where it is none of that."""
-    if coord is None:
-        return xr.Variable((), np.float64(default))
-    variable: xr.Variable = coord.variable
-    if variable.dtype.kind not in "iuf" or not set(variable.dims) <= dims:
-        return None
-    if band_dim in variable.dims:
-        variable = variable.isel({band_dim: layer})
-    return variable.astype(np.float64)
 
 
 # --- attributes, encoding, items, tables ---
@@ -231,7 +181,7 @@ def _scale(array: xr.DataArray, position: int | None, item: _Pair | None, band: 
 
 
 def _table_scale(band: Band | None) -> _Pair | None:
-    if band is None or band.scale is None or band.offset is None:
+    if band is None or band.scale is None or band.offset is None or band.quantity == "toa_radiance":
         return None
     return band.scale, band.offset
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xcloudmask.bands import BandSelection
-from xcloudmask.radiometry._scales import BandScale
+from xcloudmask.radiometry._bandscale import BandScale
 
 __all__ = ["scale_rows"]
 
