@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import xcloudmask
 from xcloudmask.cli.app import app
 from xcloudmask.errors import ArgumentError, ArgumentTypeError, ReadError, XCloudMaskError
+from xcloudmask.io._names import band_of
 from xcloudmask.sensors import SENSORS, Band, Sensor, get_sensor, load_sensor, register_sensor, registry
 from xcloudmask.sensors.registry import BUILT_IN
 from xcloudmask.sensors.spec import LARGEST_BYTES, sensor_from_dict
@@ -294,6 +295,42 @@ def test_new_sensors():
     assert get_sensor("perusat-1").find("B4").role == "nir"
     assert get_sensor("maxar-4b").find("BAND_N").role == "nir"
     assert all(band.scale is None for name in ("perusat-1", "maxar-4b") for band in get_sensor(name).bands)
+
+
+@pytest.mark.parametrize(
+    ("stem", "band"),
+    [
+        ("MOD09A1.A2022033.h19v10.061.2022042043514.sur_refl_b01", "sur_refl_b01"),
+        ("MOD09GA.A2022033_sur_refl_b02_1", "sur_refl_b02_1"),
+        ("S3A_SL_1_RBT_S2_radiance_an", "S2_radiance_an"),
+        ("S2_20240101", None),
+        ("mosaic_S2", None),
+        ("LC08_L2SP_017051_20151205_20200908_02_T1_SR_B4", "SR_B4"),
+        ("LE07_L1TP_230080_20231208_20240103_02_T1_B6_VCID_1", "B6_VCID_1"),
+        ("20230101_123456_1_planet_coastal_blue", "coastal_blue"),
+    ],
+)
+def test_bands_in_names_of_files(stem, band):
+    assert band_of(stem) == band
+
+
+def test_every_name_means_one_product():
+    names = [text for sensor in ALL for text in registry._names(sensor)]
+    assert len(names) == len(set(names))
+
+
+def test_what_another_satellite_s_constants_cost():
+    def kelvin(sensor, radiance):
+        return sensor.k2 / np.log(sensor.k1 / radiance + 1)
+
+    for name, role, platforms, error in [
+        ("landsat-oli-c2-l1", "lwir11", ("landsat-8", "landsat-9"), 0.1),
+        ("landsat-tm-c2-l1", "lwir", ("landsat-5", "landsat-4"), 1.1),
+    ]:
+        one, other = (get_sensor(name).for_platform(platform).candidates(role)[0] for platform in platforms)
+        radiance = one.k1 / (np.exp(one.k2 / 290) - 1)
+        assert kelvin(one, radiance) == pytest.approx(290)
+        assert abs(kelvin(other, radiance) - 290) == pytest.approx(error, abs=0.05), "as the docs tell"
 
 
 # --- sensors of one's own ---

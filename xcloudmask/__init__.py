@@ -17,7 +17,7 @@ from xcloudmask.models.spec import ModelSpec
 from xcloudmask.plan import plan
 from xcloudmask.predict import predict, predict_proba
 from xcloudmask.report import Plan
-from xcloudmask.sensors import SENSORS
+from xcloudmask.sensors import SENSORS, register_sensor
 from xcloudmask.viz import plot
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "predict",
     "predict_proba",
     "register_model",
+    "register_sensor",
     "to_cog",
     "to_style",
     "to_zarr",

@@ -254,7 +254,7 @@ def _missing(
     if unknown is not None:
         message += (
             f" attrs['sensor'] is {unknown!r:.80}, which is no known sensor: if it is your own, register it first with "
-            "xcloudmask.sensors.register_sensor(...)."
+            "xcloudmask.register_sensor(...)."
         )
     given_up = ", ".join(f"{role!r}: None" for role in missing if role in optional)
     if given_up:

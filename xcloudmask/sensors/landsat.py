@@ -94,7 +94,7 @@ def _heat(platform: str, k1: float, k2: float, gain: float | None = None) -> Con
 
 # Constants of Level 1 by satellite and number of the band. The first satellite of a sensor is the one whose constants
 # stand in the band itself, for cubes that do not tell theirs. At 290 K, the constants of Landsat 8 in place of those of
-# Landsat 9 are wrong by 0.2 K, those of Landsat 5 in place of Landsat 4's by 1.1 K.
+# Landsat 9 are wrong by 0.1 K, those of Landsat 5 in place of Landsat 4's by 1.1 K.
 _CONSTANTS: dict[str, tuple[dict[str, Constants], ...]] = {
     "tm": (
         _sun("landsat-5", b1=1958.0, b2=1827.0, b3=1551.0, b4=1036.0, b5=214.9, b7=80.65)

@@ -71,7 +71,7 @@ def get_sensor(name: str | Sensor) -> Sensor:
     hint = f" Did you mean sensor={known[close[0]].name!r}?" if close else ""
     raise ArgumentError(
         f"sensor={name!r} is unknown.{hint} Expected one of: {', '.join(SENSORS)}. One of your own: "
-        "xcloudmask.sensors.register_sensor('mine.toml')."
+        "xcloudmask.register_sensor('mine.toml')."
     )
 
 
