@@ -54,7 +54,8 @@ def predict(
         dimension, from 0. ``{"nir": None}`` gives a band up: the model is fed zeros. A list names the bands in the
         order of the model. None: found by name.
     sensor
-        A sensor of `xcloudmask.sensors`, where names alone do not tell; also supplies nodata and scale.
+        A sensor of `xcloudmask.sensors`, where names alone do not tell; also supplies nodata and scale. None: the one
+        that ``attrs["sensor"]`` of the cube names, if any.
     normalize
         Pixels that the z-score is taken over: ``"chunk"`` (each chunk with its halo; fastest), ``"lattice"`` (tiles of
         a lattice anchored at the cube's origin) or ``"scene"`` (each time step, in two passes). The last two give the
