@@ -336,13 +336,10 @@ def test_to_reflectance_of_a_dataset():
         assert result[name].attrs == {"units": "1"}
         values = computed(cube[name]).values.astype(float)
         expected = values * np.array([1e-4, 2e-4])[:, None, None] + np.array([0, -0.1])[:, None, None]
-        np.testing.assert_allclose(
-            computed(result[name]), np.where(values == 0, np.nan, expected), rtol=1e-5, atol=1e-7
-        )
+        expected = np.where(values == 0, np.nan, expected)
+        np.testing.assert_allclose(computed(result[name]), expected, rtol=1e-5, atol=1e-7)
     for name in ("SCL", "cloud_mask"):
-        xr.testing.assert_identical(
-            computed(result[name]).reset_coords(drop=True), computed(cube[name]).reset_coords(drop=True)
-        )
+        xr.testing.assert_identical(computed(result[name]).variable, computed(cube[name]).variable)
     assert not [name for name in result.coords if "scale_factor" in name or "add_offset" in name]
     assert set(result.coords) == {"time", "y", "x", "spatial_ref"}
     xr.testing.assert_identical(computed(cube), computed(before))
@@ -412,7 +409,7 @@ def test_refusals_say_what_to_type():
     with pytest.raises(InputError, match="dask arrays, which are not computed"):
         to_reflectance(cube.chunk())
     with pytest.raises(InputError, match="units 'W m-2 sr-1 um-1'"):
-        to_reflectance(odc_dataset().map(lambda band: band.assign_attrs(units="W m-2 sr-1 um-1", scale_factor=1)))
+        to_reflectance(odc_dataset()["red"].assign_attrs(units="W m-2 sr-1 um-1", scale_factor=0.01))
     with pytest.raises(ArgumentError, match="has the band 'swir'"):
         to_reflectance(odc_dataset(), scale={"swir": 1.0})
     with pytest.raises(NotACubeError, match="Expected an xarray"):

@@ -2,8 +2,7 @@
 
 from xcloudmask.radiometry._bandscale import BandScale
 from xcloudmask.radiometry._convert import reflectance, to_reflectance
-from xcloudmask.radiometry._nodata import Nodata, nodata_values
-from xcloudmask.radiometry._nodata import declared_nodata as _declared_nodata  # noqa: F401  # selection's pictures
+from xcloudmask.radiometry._nodata import Nodata, declared_nodata, nodata_values
 from xcloudmask.radiometry._scales import band_scales, known_scale
 from xcloudmask.radiometry._times import scale_rows
 from xcloudmask.radiometry.level1 import brightness_temperature, radiance_to_reflectance, toa_reflectance_scale
@@ -13,6 +12,7 @@ __all__ = [
     "Nodata",
     "band_scales",
     "brightness_temperature",
+    "declared_nodata",
     "known_scale",
     "nodata_values",
     "radiance_to_reflectance",

@@ -74,6 +74,6 @@ def level1_scale(array: xr.DataArray, band: Band | None, *, thermal: bool) -> Ba
     elevation = None if coord is None else along(coord, {time_dim(array)}, None, 0, default=np.nan)
     if elevation is None:
         return None
-    sine = np.sin(np.deg2rad(elevation))
-    above = sine.where(sine > 0)
+    sine: xr.Variable = np.sin(np.deg2rad(elevation))  # type: ignore[assignment]  # a ufunc returns what it is given
+    above = sine.where(sine > 0, np.nan)
     return BandScale(mult / above, add / above)

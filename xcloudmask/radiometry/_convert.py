@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -35,6 +35,8 @@ _STALE_ATTRS = (
     "k2",
 )
 _COORDS = ("scale_factor", "add_offset")
+
+_Cube = TypeVar("_Cube", xr.Dataset, xr.DataArray)
 
 
 def reflectance(array: xr.DataArray, *, scale: float, offset: float, nodata: float | None = None) -> xr.DataArray:
@@ -317,7 +319,7 @@ def _dressed(values: xr.DataArray, source: xr.DataArray, *, quantity: str) -> xr
     return values.rename(source.name)
 
 
-def _without_scales(cube: Any) -> Any:
+def _without_scales(cube: _Cube) -> _Cube:
     """Drop the coordinates that were applied: to leave them would be to say that they are still to be applied."""
     ends = tuple(f"_{name}" for name in _COORDS)
     stale = [name for name in cube.coords if name in (*_COORDS, "raster:bands") or str(name).endswith(ends)]

@@ -19,7 +19,7 @@ from xcloudmask.errors import BandNotFoundError, NotACubeError, WriteError
 from xcloudmask.grid import spatial_dims
 from xcloudmask.io._georef import affine_of, crs_of
 from xcloudmask.io._raster import open_quietly
-from xcloudmask.radiometry import _declared_nodata, nodata_values
+from xcloudmask.radiometry import declared_nodata, nodata_values
 from xcloudmask.sensors import get_sensor
 from xcloudmask.training.selection.chips import Chip
 from xcloudmask.training.selection.rank import RankedChip
@@ -154,7 +154,7 @@ def _nodata_of(chip: Chip, name: str, band: xr.DataArray) -> float | None:
     if isinstance(chip.nodata, int | float):
         return float(chip.nodata)
     known = None if chip.sensor is None else get_sensor(chip.sensor).find(name)
-    value = _declared_nodata(band, known)
+    value = declared_nodata(band, known)
     return float("nan") if value is None and band.dtype.kind == "f" else value
 
 
