@@ -533,6 +533,7 @@ def test_the_mask_of_a_landsat_folder_is_that_of_its_pixels(tmp_path, tiny_model
         ("END_GROUP = PRODUCT_CONTENTS", "and then", "'and then' is not understood"),
         ("END_GROUP = LANDSAT_METADATA_FILE", "", "no complete metadata file"),
         ("_B4.TIF", "_B4.TIF/../../../other.tif", "Expected a file of the same folder"),
+        ("_B4.TIF", "9" * 5000 + ".TIF", "Expected a file of the same folder"),
     ],
 )
 def test_damaged_landsat_metadata_are_named(tmp_path, old, new, what):

@@ -24,7 +24,7 @@ _MTL = re.compile(r"(?P<product>.+)_MTL\.(?P<kind>txt|xml|json)", re.IGNORECASE)
 _KINDS = ("txt", "xml", "json")
 _FILE_KEY = re.compile(r"FILE_NAME_BAND_(?P<band>\d+(?:_VCID_\d)?|ST_B\d+)")
 _LINE = re.compile(r"\s*(?P<key>\w+)\s*=\s*(?P<value>.*?)\s*")
-_PLAIN_NAME = re.compile(r"[\w\-]+(?:\.[\w\-]+)+")
+_PLAIN_NAME = re.compile(r"(?=.{1,200}$)[\w\-]+(?:\.[\w\-]+)+")
 _LEVELS = {"L1TP": 1, "L1GT": 1, "L1GS": 1, "L2SP": 2, "L2SR": 2}
 _INSTRUMENTS = {"OLI_TIRS": "oli", "OLI": "oli", "TIRS": "oli", "ETM": "etm", "TM": "tm"}
 _RADIANCE = "W m-2 sr-1 um-1"
