@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-Kind = Literal["status", "truncate", "reset", "redirect", "short_file"]
+Kind = Literal["status", "truncate", "reset", "stall", "redirect", "short_file"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Fault:
     target: str = ""
     """Of `redirect`."""
     after: int = 0
-    """Bytes of a body, or of the file, that `truncate`, `reset` and `short_file` let through."""
+    """Bytes of a body, or of the file, that `truncate`, `reset`, `stall` and `short_file` let through."""
     methods: tuple[str, ...] = ("GET", "HEAD")
     """Requests that it happens to."""
     from_byte: int = 0
@@ -52,6 +52,8 @@ class Server:
     hits: Counter[str] = field(default_factory=Counter)
     """How often each fault happened."""
     lock: threading.Lock = field(default_factory=threading.Lock)
+    over: threading.Event = field(default_factory=threading.Event)
+    """Set at the end, and ends what stalls."""
 
     def url(self, name: str) -> str:
         return f"http://{self.host}:{self.port}/{name}"
@@ -77,6 +79,7 @@ def serve(folder: Path, *, host: str = "127.0.0.1") -> Iterator[Server]:
     try:
         yield httpd.state  # type: ignore[attr-defined]
     finally:
+        httpd.state.over.set()  # type: ignore[attr-defined]
         httpd.shutdown()
         httpd.server_close()
         thread.join()
@@ -156,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        broken = fault is not None and fault.kind in ("truncate", "reset")
+        broken = fault is not None and fault.kind in ("truncate", "reset", "stall")
         body = content[: fault.after] if fault is not None and broken else content
         self.wfile.write(body)
         with state.lock:
@@ -164,6 +167,8 @@ class _Handler(BaseHTTPRequestHandler):
         if broken:
             self.wfile.flush()
             self.close_connection = True
+            if fault is not None and fault.kind == "stall":
+                state.over.wait()
             if fault is not None and fault.kind == "reset":
                 # Closing with a linger of zero sends RST in place of FIN.
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -203,6 +203,13 @@ def test_answers_that_break_off_are_errors(reader, put, kind):
         reader(put("a.tif", kind=kind, after=1000, from_byte=1))
 
 
+def test_servers_that_go_silent_are_given_up(reader, put, monkeypatch):
+    monkeypatch.setenv("GDAL_HTTP_LOW_SPEED_TIME", "1")
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
+    with pytest.raises(ReadError, match=f"{PLACE}.*cannot be read"):
+        reader(put("a.tif", kind="stall", after=1000, from_byte=1))
+
+
 @pytest.mark.parametrize("kind", ["truncate", "reset"])
 def test_an_answer_that_breaks_off_once_is_read_again(put, pixels, server, kind):
     href = put("a.tif", kind=kind, after=1000, from_byte=1, times=1)
@@ -465,3 +472,17 @@ def test_a_truncated_file_on_s3_is_an_error(reader, bucket):
 
 def test_items_with_s3_hrefs_pass_the_guard():
     guard_items([item_of("s3://scenes/t/a.tif")], ["red"], policy=HrefPolicy())
+
+
+# Bytes
+
+
+@pytest.mark.slow
+def test_bytes_read_against_bytes_needed():
+    """With the halo, at a quarter of the default sizes: the same number of blocks and chunks."""
+    from benchmarks.http_bytes import http_bytes
+
+    found = {figure.name: figure.value for figure in http_bytes(quick=True)}
+    assert 1 <= found["http_bytes.over_needed"] <= 1.35
+    # Chunks that cut blocks read those twice; 5 of 4 blocks along each side of a chunk is the worst.
+    assert 1 <= found["http_bytes.over_needed_off_the_block_grid"] <= 25 / 16 + 0.05

@@ -114,8 +114,9 @@ def check_href(href: str, *, item: Any, asset: str, policy: HrefPolicy) -> str:
         raise HrefError(f"{place}: the href has {size}. Expected text of 1 to {_MAX_LENGTH} characters.")
     if _CONTROL.search(href):
         raise HrefError(f"{place}: the href {redact(href)!r} has control characters. Expected none.")
-    href = _absolute(href, base=_self_href(item), place=place)
     _no_chain(href, place=place)
+    href = _absolute(href, base=_self_href(item), place=place)
+    _no_chain(href, place=place)  # a self link is untrusted too
     if (path := _local_path(href)) is not None:
         return _check_file(path, place=place, policy=policy)
     return _check_url(href, place=place, policy=policy)
