@@ -344,6 +344,20 @@ def test_the_graph_is_small(tiny_model):
     assert len(cloudpickle.dumps(dict(optimised.__dask_graph__()))) < 4000 * n**2
 
 
+@pytest.mark.parametrize("normalize", ["chunk", "lattice", "scene"])
+def test_a_table_of_scales_costs_one_task_per_date(normalize, tiny_model):
+    times, n = 5, 3
+    data = da.zeros((times, n * 64, n * 64), chunks=(1, 64, 64), dtype="u2")
+    cube = xr.Dataset({b: (("time", "y", "x"), data) for b in ("red", "green", "nir")})
+    dated = with_times(cube, [1e-4] * times, np.linspace(-0.1, 0.0, times))
+
+    def tasks(cube):
+        (optimised,) = dask.optimize(cube.cloudmask.predict(model=tiny_model, normalize=normalize).data)
+        return len(dict(optimised.__dask_graph__()))
+
+    assert tasks(dated) <= tasks(cube) + times
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("normalize", ["chunk", "lattice", "scene"])
 def test_schedulers_agree(normalize, tiny_model):
