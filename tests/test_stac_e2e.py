@@ -1,8 +1,8 @@
 """Simulate a product, write it, serve it, search it, load it, mask it: for each sensor and catalogue.
 
 The masks must be those of the simulator's arrays, byte by byte. That they are good is only guarded: the floors are 0.07
-to 0.1 below what one scene reached. Scenes differ far more than that (0.17 on snow to 0.80, of 4 classes, in 8 scenes of
-Sentinel-2); how good the model is, its card says.
+to 0.1 below what one scene reached. Scenes differ far more than that (0.17 on snow to 0.80, of 4 classes, in 8 scenes
+of Sentinel-2); how good the model is, its card says.
 """
 
 from __future__ import annotations
@@ -17,19 +17,14 @@ from typing import Any
 import dask
 import numpy as np
 import pytest
+import stac_items as cat
 import xarray as xr
+from http_server import serve
+from stac_server import serve_api
 
-pytest.importorskip("odc.stac")
-pytest.importorskip("pystac_client")
-pytest.importorskip("stac_fastapi.api")
-
-import stac_items as cat  # noqa: E402
-from http_server import serve  # noqa: E402
-from stac_server import serve_api  # noqa: E402
-
-import xcloudmask  # noqa: E402
-from xcloudmask.simulate import simulate_scene, simulate_scene_truth  # noqa: E402
-from xcloudmask.stac import HrefPolicy, load, search  # noqa: E402
+import xcloudmask
+from xcloudmask.simulate import simulate_scene, simulate_scene_truth
+from xcloudmask.stac import HrefPolicy, load, search
 
 LOCAL = HrefPolicy(allow_private=True)
 SIZE = 320

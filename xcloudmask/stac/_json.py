@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -109,4 +110,5 @@ def resolve_link(href: str, *, base: str, policy: HrefPolicy) -> str:
         It is refused: what comes from the web leads to no file of this machine.
     """
     item = {"id": base, "links": [{"rel": "self", "href": base if is_web(base) else str(Path(base).absolute())}]}
-    return check_href(href, item=item, asset="link", policy=policy)
+    found = check_href(href, item=item, asset="link", policy=policy)
+    return found if "://" in found else os.path.normpath(found)

@@ -151,6 +151,8 @@ def _why(kept: pystac.Item, dropped: pystac.Item) -> str:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "final" if value else "real-time"
     if isinstance(value, tuple):
         return ".".join(f"{part:02d}" for part in value)
     if isinstance(value, dt.datetime):
@@ -204,8 +206,8 @@ def _landsat(item: pystac.Item) -> _Identity | None:
     satellite, level, _, cell, date, made, number, category, part = product.groups()
     return _Identity(
         scene=("landsat", satellite, level, cell, date, part),
-        rank=(number, 0 if category == "RT" else 1, made or "", _CATEGORIES[category], *_stamps(item)),
-        names=("collection", "category", "processed", "category", "updated"),
+        rank=(number, category != "RT", made or "", _CATEGORIES[category], *_stamps(item)),
+        names=("collection", "processing", "processed", "category", "updated"),
     )
 
 

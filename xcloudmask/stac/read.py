@@ -132,7 +132,7 @@ def _item(document: Any, href: str) -> pystac.Item:
     links = [link for link in document.get("links") or () if isinstance(link, dict) and link.get("rel") == "collection"]
     try:
         item: pystac.Item = pystac.Item.from_dict({**document, "links": []}, migrate=True)
-    except (pystac.STACError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (pystac.STACError, pystac.STACTypeError, KeyError, ValueError, TypeError, AttributeError) as error:
         name = document.get("id", "without id")
         raise CatalogueError(f"{redact(href)}: item {name!r:.80} is no valid STAC item ({error!r:.200}).") from error
     if item.collection_id is None and links:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from xcloudmask._optional import require
 from xcloudmask.errors import ArgumentError, CatalogueError, XCloudMaskError
 from xcloudmask.stac.catalogues import resolve_url
 from xcloudmask.stac.hrefs import redact
-from xcloudmask.stac.read import check_bbox
+from xcloudmask.stac.read import check_bbox, parse_range
 
 if TYPE_CHECKING:
     import pystac
@@ -91,6 +90,8 @@ def search(
         raise ArgumentError(f"limit={limit!r}, page_size={page_size!r}: expected whole numbers of 1 or more.")
     if bbox is not None and geometry is not None:
         raise ArgumentError("bbox and geometry are both given. Expected one of them.")
+    if datetime is not None:
+        parse_range(datetime)
     names = [collections] if isinstance(collections, str) else list(collections)
     options = {
         "collections": names,
@@ -109,14 +110,14 @@ def search(
         client = pystac_client.Client.open(root, headers=dict(headers or {}), timeout=_TIMEOUT_S)
         # pystac-client takes `limit` for the size of a page.
         asked = client.search(**options, limit=min(page_size, most + 1), max_items=None)
-        return _collect(asked, root, most=most, page_size=page_size, bounded=limit is not None)
+        return _collect(asked, root, most=most, bounded=limit is not None)
 
 
-def _collect(asked: Any, root: str, *, most: int, page_size: int, bounded: bool) -> list[pystac.Item]:
+def _collect(asked: Any, root: str, *, most: int, bounded: bool) -> list[pystac.Item]:
     pystac = require("pystac", extra="stac")
     items: list[pystac.Item] = []
-    pages = 10 + 2 * math.ceil(most / page_size) + most
-    for number, page in enumerate(asked.pages_as_dicts()):
+    # pystac-client ends at a page without items, so that this loop ends.
+    for page in asked.pages_as_dicts():
         items += [pystac.Item.from_dict(feature, preserve_dict=False) for feature in page.get("features") or ()]
         if len(items) >= most and bounded:
             return items[:most]
@@ -125,8 +126,6 @@ def _collect(asked: Any, root: str, *, most: int, page_size: int, bounded: bool)
                 f"{redact(root)} has more than {most} items for this search. Narrow it by bbox, dates or query, or "
                 "type limit=... for more."
             )
-        if number >= pages:
-            raise CatalogueError(f"{redact(root)} goes on sending pages without items.")
     return items
 
 
@@ -135,6 +134,7 @@ def _errors(root: str) -> Iterator[None]:
     """Turn what goes wrong, and what the API cannot do, into errors of this package."""
     requests = require("requests", extra="stac")
     pystac = require("pystac", extra="stac")
+    from pystac_client.errors import ClientTypeError
     from pystac_client.exceptions import APIError
     from pystac_client.warnings import DoesNotConformTo, FallbackToPystac, MissingLink, NoConformsTo
 
@@ -151,7 +151,15 @@ def _errors(root: str) -> Iterator[None]:
         raise _unable(shown, str(error)) from error
     except (APIError, requests.RequestException) as error:
         raise CatalogueError(f"{shown} does not answer the search: {str(error)[:500]}") from error
-    except (pystac.STACError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (
+        pystac.STACError,
+        pystac.STACTypeError,
+        ClientTypeError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise CatalogueError(f"{shown} does not answer as a STAC API does: {error!r:.300}") from error
     except ValueError as error:
         raise ArgumentError(f"The search of {shown} is not understood: {error}") from error
