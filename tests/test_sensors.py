@@ -387,6 +387,10 @@ def test_a_built_in_sensor_can_be_replaced_on_purpose():
         (sensor_spec(title="two\nlines"), "title="),
         (sensor_spec(aliases="ab"), "aliases='ab' is a str"),
         (sensor_spec(platforms=[1]), "platforms has 1"),
+        (sensor_spec(aliases=["x" * 65]), "aliases has 'xxx"),
+        (sensor_spec(red_band(aliases=[" R2"])), "aliases has ' R2'"),
+        (sensor_spec(red_band(aliases=["R\n2"])), "aliases has 'R"),
+        (sensor_spec(red_band(roles=["röd"])), "roles has 'röd'"),
         (sensor_spec(red_band(), red_band(name="S", aliases=["r"])), "'R' and 'S' are both called 'r'"),
         (sensor_spec(red_band(), {"name": "S"}), r"bands\[1\]: roles, wavelength_nm, resolution_m missing"),
         (sensor_spec(red_band(role="red")), r"bands\[0\]: the field 'role' is unknown. Did you mean 'roles'"),
@@ -412,6 +416,11 @@ def test_errors_name_the_field(spec, words):
     with pytest.raises((ArgumentError, ArgumentTypeError), match=words):
         register_sensor(spec)
     assert dict(SENSORS) == before
+
+
+def test_bands_may_be_called_anything_that_files_call_them():
+    sensor = sensor_from_dict(sensor_spec(red_band(name="Röd (650 nm)", aliases=["measurements/r10m/b04", "红"])))
+    assert [sensor.find(name).role for name in ("röd (650 NM)", "measurements/r10m/B04", "红")] == ["red"] * 3
 
 
 @pytest.mark.parametrize("wrong", [None, 3, ["mine"], b"mine.toml"])

@@ -12,7 +12,8 @@ __all__ = ["Band", "Constants", "Quantity", "Sensor", "fold_name"]
 
 Quantity = Literal["toa_reflectance", "surface_reflectance", "toa_radiance", "brightness_temperature", "unknown"]
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:+-]{0,63}")
+_ASCII_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:+-]{0,63}")
+_NAME = re.compile(r"\S(.{0,62}\S)?")
 _LONGEST_TEXT = 2000
 _LONGEST_NM = 1e6
 _LARGEST = 1e12
@@ -77,7 +78,7 @@ class Band:
         where = f"band {self.name!r}"
         _check_names(where, "name", (self.name,))
         _check_names(where, "aliases", self.aliases)
-        _check_names(where, "roles", self.roles)
+        _check_names(where, "roles", self.roles, pattern=_ASCII_NAME)
         if not self.roles:
             raise ArgumentError(f"{where}: roles is empty. Expected its own role first, such as roles=('red',).")
         _check_wavelength(where, self.wavelength_nm)
@@ -135,7 +136,7 @@ class Sensor:
     def __post_init__(self) -> None:
         """Refuse what is no sensor; the message names the field."""
         where = f"sensor {self.name!r}"
-        _check_names(where, "name", (self.name,))
+        _check_names(where, "name", (self.name,), pattern=_ASCII_NAME)
         _check_text(where, "title", self.title)
         for field in ("aliases", "platforms", "companions"):
             _check_names(where, field, getattr(self, field))
@@ -263,7 +264,7 @@ def fold_name(name: str) -> str:
     return re.sub(r"[\s\-]+", "_", name.strip()).casefold()
 
 
-def _check_names(where: str, field: str, names: object) -> None:
+def _check_names(where: str, field: str, names: object, *, pattern: re.Pattern[str] = _NAME) -> None:
     if not isinstance(names, tuple):
         raise ArgumentTypeError(
             f"{where}: {field}={names!r:.80} is a {type(names).__name__}. Expected a tuple of names."
@@ -271,10 +272,9 @@ def _check_names(where: str, field: str, names: object) -> None:
     for name in names:
         if not isinstance(name, str):
             raise ArgumentTypeError(f"{where}: {field} has {name!r:.80}, a {type(name).__name__}. Expected text.")
-        if _NAME.fullmatch(name) is None:
-            raise ArgumentError(
-                f"{where}: {field} has {name!r:.80}. Expected 1 to 64 letters, digits and ' ._:+-', such as 'B04'."
-            )
+        if pattern.fullmatch(name) is None or not name.isprintable():
+            what = "letters, digits and ' ._:+-'" if pattern is _ASCII_NAME else "characters, no space at the ends"
+            raise ArgumentError(f"{where}: {field} has {name!r:.80}. Expected 1 to 64 {what}.")
 
 
 def _check_text(where: str, field: str, text: object) -> None:
