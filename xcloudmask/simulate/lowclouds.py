@@ -43,8 +43,7 @@ def cumulus(size: CanvasSize, resolution_m: float, rng: np.random.Generator) -> 
     Islands of a fractal field are many small and few large, by a power law, as cumulus are: Benner and Curry (1998), J.
     Geophys. Res. 103; Wood and Field (2011), J. Climate 24. Power-law spectra inside of clouds: Davis, Marshak et al.
     (1997), J. Atmos. Sci. 54. Thickness grows with the distance from the rim, as cumulus are as deep as they are wide.
-    Those of fair weather are some 100 m to 2 km wide, shallower than wide, and cover a quarter of the sky: Benner and
-    Curry (1998); Lamer and Kollias (2015), Geophys. Res. Lett. 42.
+    Those of fair weather over land are up to 3.5 km wide: Kleiss et al. (2018), Atmosphere 9, doi:10.3390/atmos9070258.
     """
     fair = rng.random() < _FAIR
     cell_m = log_uniform(rng, 250.0, 3000.0) if fair else log_uniform(rng, 150.0, 8000.0)
