@@ -95,7 +95,7 @@ class Plan:
         yield "prediction", self.window
         yield "chunks", " x ".join(_sizes_text(sizes) for sizes in self.chunks)
         yield "rechunk", self.rechunk or "no: the cube's own chunks"
-        yield "tile", f"{self.tile_px[0]} x {self.tile_px[1]} cells fed to the model at once"
+        yield "tile", f"{self.tile_px[0]} x {self.tile_px[1]} pixels of the model fed at once"
         yield (
             "work",
             f"{self.blocks} blocks, about {self.tasks} tasks, {self.pixel_ratio:.2f} pixels computed per pixel",

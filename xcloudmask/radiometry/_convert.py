@@ -16,7 +16,7 @@ from xcloudmask.grid import spatial_dims, time_dim
 from xcloudmask.options import Scale
 from xcloudmask.radiometry._bandscale import BandScale, constant
 from xcloudmask.radiometry._nodata import APPLIED, NODATA_ATTRS, Nodata, declared_nodata, nodata_values, table_band
-from xcloudmask.radiometry._scales import band_scales
+from xcloudmask.radiometry._scales import band_scales, kelvin, reflective
 from xcloudmask.radiometry.level1 import brightness_temperature
 from xcloudmask.sensors import SENSORS, get_sensor
 
@@ -224,7 +224,7 @@ def _known(selection: BandSelection, table: Sensor | None, scale: Scale | None) 
 
 def _unknown(name: str, array: xr.DataArray | None, table: Sensor | None) -> InputError:
     attrs: Mapping[Hashable, Any] = {} if array is None else array.attrs
-    found = f"units {attrs['units']!r}" if attrs.get("units") else "no scale_factor in its attributes"
+    found = "no scale_factor in its attributes" if reflective(attrs) else f"units {attrs['units']!r}"
     if table is not None:
         found += f", and sensor {table.name!r} does not fix it (it differs from item to item)"
     return InputError(
@@ -263,7 +263,7 @@ def _joined(found: list[BandScale], dim: Hashable) -> BandScale:
 def _thermal(array: xr.DataArray, band: Band | None) -> tuple[float, float] | None:
     """Thermal constants k1 and k2: of the scene, else of the sensor; None where the values are no radiance."""
     k1, k2 = array.attrs.get("k1"), array.attrs.get("k2")
-    if k1 is None and band is not None and str(array.attrs.get("units", "")).casefold() not in ("k", "kelvin"):
+    if k1 is None and band is not None and not kelvin(array.attrs):
         k1, k2 = band.k1, band.k2
         _check_platforms(array, band)
     return None if k1 is None or k2 is None else (float(k1), float(k2))
@@ -297,8 +297,11 @@ def _check_platforms(array: xr.DataArray, band: Band) -> None:
 
 
 def _quantity(array: xr.DataArray, band: Band | None) -> str:
-    thermal = _thermal(array, band) is not None or str(array.attrs.get("units", "")).casefold() in ("k", "kelvin")
-    if thermal or (band is not None and band.quantity == "brightness_temperature"):
+    if (
+        kelvin(array.attrs)
+        or _thermal(array, band) is not None
+        or (band is not None and band.quantity == "brightness_temperature")
+    ):
         return "brightness_temperature"
     return band.quantity if band is not None and band.quantity.endswith("reflectance") else "reflectance"
 

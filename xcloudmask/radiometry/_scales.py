@@ -28,7 +28,7 @@ from xcloudmask.radiometry._bandscale import BandScale, along, constant, level1_
 from xcloudmask.radiometry._nodata import APPLIED, number, table_band
 from xcloudmask.sensors import get_sensor
 
-__all__ = ["band_scales", "known_scale"]
+__all__ = ["band_scales", "kelvin", "known_scale", "reflective"]
 
 _DIMENSIONLESS = ("", "1", "none", "reflectance", "unitless", "dimensionless", "dn", "counts")
 
@@ -72,7 +72,7 @@ def band_scales(
         if role in given:
             found.append(constant(given[role]))
             continue
-        if not (_reflective(array) or (thermal and _is_thermal(array))):
+        if not (reflective(array.attrs) or (thermal and ("k1" in array.attrs or kelvin(array.attrs)))):
             found.append(None)
             continue
         known, declared = _coordinates(selection, index, layer)
@@ -135,13 +135,14 @@ def known_scale(
     return scales, offsets
 
 
-def _reflective(array: xr.DataArray) -> bool:
+def reflective(attrs: Mapping[Hashable, Any]) -> bool:
     """False for radiance, percent or kelvin: the declared scale does not lead to reflectance."""
-    return str(array.attrs.get("units", "")).casefold() in _DIMENSIONLESS and "k1" not in array.attrs
+    return str(attrs.get("units", "")).casefold() in _DIMENSIONLESS and "k1" not in attrs
 
 
-def _is_thermal(array: xr.DataArray) -> bool:
-    return "k1" in array.attrs or str(array.attrs.get("units", "")).casefold() in ("k", "kelvin")
+def kelvin(attrs: Mapping[Hashable, Any]) -> bool:
+    """Whether the declared scale leads to kelvin."""
+    return str(attrs.get("units", "")).casefold() in ("k", "kelvin")
 
 
 # --- coordinates ---
