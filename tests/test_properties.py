@@ -191,6 +191,30 @@ def test_a_poisoned_pixel_harms_only_its_neighbourhood(y, x, poison, band, norma
         np.testing.assert_array_equal(after.values[:, ~sees], before.values[:, ~sees])
 
 
+@given(
+    y=st.integers(0, 89),
+    x=st.integers(0, 89),
+    poison=st.sampled_from([np.nan, np.inf, 1e300]),
+    upsample=st.sampled_from([2, 3]),
+)
+@settings(max_examples=10)
+def test_a_poisoned_coarse_pixel_harms_only_the_tiles_that_see_it(y, x, poison, upsample, tiny_model):
+    cube = odc_dataset(shape=(90, 90), times=1, dtype="float64", nodata=None, resolution=150.0)
+    changed = cube.copy(deep=True)
+    changed["red"].values[0, y, x] = poison
+    arguments = {"model": tiny_model, "normalize": "lattice", "precision": "fp32", "upsample": upsample}
+    plan = cube.cloudmask.plan(**arguments)
+    tile = plan.stride_px  # of a lattice: its tiles
+    before, after = (c.cloudmask.predict_proba(**arguments)[0] for c in (cube, changed))
+    assert np.isnan(after[:, y, x]).all()
+    assert int(np.isnan(after).any("cloud_class").sum()) == 1
+    rows, columns = np.ogrid[:90, :90]
+    # Interpolation looks one pixel beyond the halo.
+    reach = {"tile": tile, "halo": plan.halo_px + 1}
+    sees = _tile_sees(rows, y, **reach) & _tile_sees(columns, x, **reach)
+    np.testing.assert_array_equal(after.values[:, ~sees], before.values[:, ~sees])
+
+
 def _tile_sees(pixel, poison, *, tile=64, halo=40):
     """Whether the tile that a pixel lies in reads the poisoned one, along an axis."""
     start = pixel // tile * tile
