@@ -120,7 +120,8 @@ def _native(grids: Sequence[tuple[pystac.Item, GeoBox]], area: Any | None) -> Ge
         top, bottom = max(top, _floor(rows[0])), min(bottom, _ceil(rows[1]))
         if left >= right or top >= bottom:
             raise InputError("No item touches the wanted area. Check bbox or geometry: degrees, west before south.")
-    return GeoBox((bottom - top, right - left), first * Affine.translation(left, top), grids[0][1].crs)
+    corner = Affine(first.a, 0, first.c + left * first.a, 0, first.e, first.f + top * first.e)
+    return GeoBox((bottom - top, right - left), corner, grids[0][1].crs)
 
 
 def _window(grid: GeoBox, first: Any) -> tuple[int, int, int, int]:
@@ -141,7 +142,8 @@ def _ceil(value: float) -> int:
 def _step(area: Any) -> float:
     """Degrees between points of an outline, so that it bends as projections do."""
     bounds = area.boundingbox
-    return max(bounds.right - bounds.left, bounds.top - bounds.bottom) / 16
+    step: float = max(bounds.right - bounds.left, bounds.top - bounds.bottom) / 16
+    return step
 
 
 def _asked(
@@ -152,7 +154,7 @@ def _asked(
 
     finest = min((grid for _, grid in grids), key=lambda grid: abs(float(grid.transform.a)))
     if resolution is None:
-        if crs.projected != finest.crs.projected:
+        if finest.crs is None or crs.projected != finest.crs.projected:
             raise ArgumentError(f"crs={str(crs)!r} has other units than the items. Type resolution= in its units.")
         resolution = float(finest.transform.a)
     if isinstance(resolution, bool) or not isinstance(resolution, int | float) or not resolution > 0:
@@ -169,4 +171,4 @@ def _asked(
         if sides[0] >= sides[2] or sides[1] >= sides[3]:
             raise InputError("No item touches the wanted area. Check bbox or geometry: degrees, west before south.")
         return GeoBox.from_bbox(sides, crs, resolution=resolution)
-    return GeoBox.from_bbox(tuple(union.bbox), crs, resolution=resolution)
+    return GeoBox.from_bbox((union.left, union.bottom, union.right, union.top), crs, resolution=resolution)

@@ -182,7 +182,8 @@ def declared_grid(item: pystac.Item, asset: str) -> GeoBox | None:
     from odc.geo.geobox import GeoBox
 
     fields = {**item.properties, **item.assets[asset].to_dict()}
-    shape, transform = fields.get("proj:shape"), fields.get("proj:transform")
+    shape: Any = fields.get("proj:shape")
+    transform: Any = fields.get("proj:transform")
     code = fields.get("proj:code") or fields.get("proj:epsg") or fields.get("proj:wkt2") or fields.get("proj:projjson")
     if code is None or not _numbers(shape, (2,)) or not _numbers(transform, (6, 9)):
         return None

@@ -36,12 +36,12 @@ def add_facts(cube: xr.Dataset, steps: _Steps) -> xr.Dataset:
     coords |= _texts("processing_baseline", steps, _baseline)
     for name in ("sun_elevation", "sun_azimuth"):
         coords |= _numbers(name, steps)
-    attrs = {name: _attrs(name, variable, steps) for name, variable in cube.data_vars.items()}
-    for name in list(attrs):
-        coords |= _scale_coords(str(name), steps)
+    attrs = {key: _attrs(key, variable, steps) for key, variable in cube.data_vars.items()}
+    for key in attrs:
+        coords |= _scale_coords(str(key), steps)
     result = cube.assign_coords(coords)
-    for name, found in attrs.items():
-        result[name].attrs = found
+    for key, found in attrs.items():
+        result[key].attrs = found
     sensors = {None if scene.sensor is None else scene.sensor.name for step in steps for scene in step}
     known = sensors.pop() if len(sensors) == 1 else None
     result.attrs = {} if known is None else {"sensor": known}

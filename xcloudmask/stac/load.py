@@ -240,10 +240,10 @@ def _by_order(groups: Sequence[int]) -> Callable[[Any, Any, int], int]:
 
 def _plain_item(scene: Scene, policy: HrefPolicy, order: int) -> pystac.Item:
     """An item with one asset per variable, so that spellings and extensions of catalogues end here."""
-    pystac = require("pystac", extra="stac")
+    library: Any = require("pystac", extra="stac")
     item = scene.item
     properties: dict[str, Any] = {"xcloudmask:order": order}
-    plain: pystac.Item = pystac.Item(
+    plain: pystac.Item = library.Item(
         item.id,
         item.geometry,
         item.bbox,
@@ -260,10 +260,10 @@ def _plain_item(scene: Scene, policy: HrefPolicy, order: int) -> pystac.Item:
         fields = {
             "proj:shape": list(grid.shape),
             "proj:transform": list(grid.transform)[:6],
-            "proj:wkt2": grid.crs.to_wkt(),
+            "proj:wkt2": grid.crs.to_wkt() if grid.crs is not None else None,
             "xcloudmask:source": {"asset": source.asset, "band": source.index + 1},
         }
-        plain.add_asset(name, pystac.Asset(href, media_type="image/tiff", extra_fields=fields))
+        plain.add_asset(name, library.Asset(href, media_type="image/tiff", extra_fields=fields))
     return plain
 
 

@@ -125,14 +125,14 @@ def _new_links(document: dict[str, Any], base: str, seen: set[str], policy: Href
 
 
 def _item(document: Any, href: str) -> pystac.Item:
-    pystac = require("pystac", extra="stac")
+    library: Any = require("pystac", extra="stac")
     if not isinstance(document, dict):
         raise CatalogueError(f"{redact(href)} has a feature that is a {type(document).__name__}. Expected an item.")
     # Where it was read counts: a self link may name any place, also a file of this machine.
     links = [link for link in document.get("links") or () if isinstance(link, dict) and link.get("rel") == "collection"]
     try:
-        item: pystac.Item = pystac.Item.from_dict({**document, "links": []}, migrate=True)
-    except (pystac.STACError, pystac.STACTypeError, KeyError, ValueError, TypeError, AttributeError) as error:
+        item: pystac.Item = library.Item.from_dict({**document, "links": []}, migrate=True)
+    except (library.STACError, library.STACTypeError, KeyError, ValueError, TypeError, AttributeError) as error:
         name = document.get("id", "without id")
         raise CatalogueError(f"{redact(href)}: item {name!r:.80} is no valid STAC item ({error!r:.200}).") from error
     if item.collection_id is None and links:
@@ -170,7 +170,7 @@ class _Filter:
         return first is not None and last is not None and first <= self._range[1] and last >= self._range[0]
 
     def _touches(self, item: pystac.Item) -> bool:
-        from shapely.geometry import box, shape
+        from shapely.geometry import box, shape  # type: ignore[import-untyped]
 
         if item.geometry is None:
             return False

@@ -190,7 +190,8 @@ class _Looker:
             affine = dataset.transform
             if affine.b != 0 or affine.d != 0 or affine.a <= 0 or affine.e >= 0:
                 raise InputError(f"Item {item.id!r}, asset {asset!r}: the file's grid is rotated or flipped.")
-            return _Header(grid=rio_geobox(dataset), dtype=dataset.dtypes[0], count=dataset.count)
+            grid: Any = rio_geobox(dataset)
+            return _Header(grid=grid, dtype=dataset.dtypes[0], count=dataset.count)
 
 
 def split_by_grid(

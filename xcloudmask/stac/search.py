@@ -114,11 +114,11 @@ def search(
 
 
 def _collect(asked: Any, root: str, *, most: int, bounded: bool) -> list[pystac.Item]:
-    pystac = require("pystac", extra="stac")
+    library: Any = require("pystac", extra="stac")
     items: list[pystac.Item] = []
     # pystac-client ends at a page without items, so that this loop ends.
     for page in asked.pages_as_dicts():
-        items += [pystac.Item.from_dict(feature, preserve_dict=False) for feature in page.get("features") or ()]
+        items += [library.Item.from_dict(feature, preserve_dict=False) for feature in page.get("features") or ()]
         if len(items) >= most and bounded:
             return items[:most]
         if len(items) > most:

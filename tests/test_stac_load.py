@@ -1,0 +1,583 @@
+"""Items to a cube: grids, offsets, signing, files that cannot be read."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import dask
+import numpy as np
+import odc.geo.xr  # noqa: F401 - registers .odc
+import pystac
+import pytest
+import stac_items as cat
+import xarray as xr
+from http_server import Fault, serve
+
+import xcloudmask
+from xcloudmask.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    BandNotFoundError,
+    HrefError,
+    InputError,
+    MissingPackageError,
+    ReadError,
+)
+from xcloudmask.radiometry import known_scale, reflectance
+from xcloudmask.stac import HrefPolicy, load, read_items, split_by_grid
+
+LOCAL = HrefPolicy(allow_private=True)
+SIDE = 160
+ROLES = {"red": "B04", "green": "B03", "nir": "B08"}
+
+
+def grid_cube(*, epsg=32631, x=600_000.0, y=5_400_000.0, pixel=10.0, shape=(SIDE, SIDE)):
+    """An empty cube that says where pixels are."""
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+    from odc.geo.xr import xr_zeros
+
+    return xr_zeros(GeoBox(shape, Affine(pixel, 0, x, 0, -pixel, y), f"EPSG:{epsg}"), dtype="uint8").to_dataset(
+        name="z"
+    )
+
+
+class Shelf:
+    """A folder of scenes."""
+
+    def __init__(self, folder, url=None):
+        self.folder = folder
+        self.url = (lambda name: str(folder / name)) if url is None else url
+        self.pixels = {}
+
+    def scene(
+        self, name, build=cat.planetary_computer_s2, *, time="2024-05-14T10:50:31Z", offset=0, bands=ROLES, seed=0,
+        grid=None, extra=None, **more,
+    ):  # fmt: skip
+        cube, hrefs = grid_cube() if grid is None else grid, {}
+        shape = cube["z"].shape
+        rng = np.random.default_rng(seed)
+        for role, band in bands.items():
+            pixels = rng.integers(200, 9000, shape, dtype=np.uint16) + np.uint16(offset)
+            pixels[:8, :8] = 0
+            self.pixels[name, role] = pixels
+            cat.write_tif(self.folder / f"{name}-{band}.tif", {band: pixels}, cube, nodata=0)
+            hrefs[band] = self.url(f"{name}-{band}.tif")
+        item = build(cat.Shot.of(cube, hrefs=hrefs, time=time), **({"baseline": "05.10"} | more))
+        item["properties"].update(extra or {})
+        (self.folder / f"{name}.json").write_text(json.dumps(item))
+        return item
+
+    def items(self, *names):
+        return read_items([self.folder / f"{name}.json" for name in names])
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    return Shelf(tmp_path)
+
+
+@pytest.fixture
+def web(tmp_path):
+    with serve(tmp_path) as server:
+        shelf = Shelf(tmp_path, server.url)
+        shelf.server = server
+        yield shelf
+
+
+def of(item):
+    return pystac.Item.from_dict(item)
+
+
+# --- shape, names, laziness ---
+
+
+def test_cube_of_two_dates(shelf, no_compute):
+    shelf.scene("b", time="2024-05-24T10:50:31Z", seed=1)
+    shelf.scene("a", extra={"platform": "Sentinel-2B"})
+    cube = load(shelf.items("b", "a"))
+    assert list(cube.data_vars) == ["red", "green", "nir"]
+    assert cube["red"].dims == ("time", "y", "x")
+    assert cube["red"].dtype == np.uint16
+    assert cube["red"].attrs == {
+        "nodata": 0,
+        "scale_factor": 1e-4,
+        "add_offset": -0.1,
+        "units": "1",
+        "band": "B04",
+    }
+    assert cube.attrs == {"sensor": "sentinel-2-l2a"}
+    assert cube["platform"].values.tolist() == ["sentinel-2b", "sentinel-2a"], "by date"
+    assert cube["processing_baseline"].values.tolist() == ["05.10", "05.10"]
+    assert cube["sun_elevation"].values.tolist() == [50.0, 50.0]
+    assert cube["sun_azimuth"].values.tolist() == [158.0, 158.0]
+    assert all(item_id.startswith("S2A_MSIL2A") for item_id in cube["item_id"].values)
+    assert cube.odc.geobox == grid_cube().odc.geobox
+    with dask.config.set(scheduler="synchronous"):
+        np.testing.assert_array_equal(cube["nir"].values[1], shelf.pixels["b", "nir"])
+
+
+def test_chunks(shelf):
+    shelf.scene("a", grid=grid_cube(shape=(96, 2100)))
+    items = shelf.items("a")
+    assert load(items)["red"].chunks == ((1,), (96,), (2048, 52)), "one tile of the model"
+    assert load(items, chunks=64)["red"].chunks == ((1,), (64, 32), (64,) * 32 + (52,))
+    assert load(items, chunks={"x": 1024})["red"].chunks == ((1,), (96,), (1024, 1024, 52))
+
+
+@pytest.mark.parametrize("chunks", [0, {"y": -1}, {"band": 3}])
+def test_wrong_chunks(shelf, chunks):
+    shelf.scene("a")
+    with pytest.raises(ArgumentError, match="chunks="):
+        load(shelf.items("a"), chunks=chunks)
+
+
+@pytest.mark.parametrize("chunks", ["auto", 2.5, True, {"y": "all"}])
+def test_chunks_of_wrong_type(shelf, chunks):
+    shelf.scene("a")
+    with pytest.raises(ArgumentTypeError, match="chunks="):
+        load(shelf.items("a"), chunks=chunks)
+
+
+def test_keys_are_the_same_each_time(shelf):
+    shelf.scene("a")
+    first, again = (load(shelf.items("a"))["red"].data for _ in range(2))
+    assert set(first.dask) == set(again.dask)
+
+
+def test_bands_in_any_spelling(shelf):
+    shelf.scene("a", bands={**ROLES, "narrow": "B8A"})
+    cube = load(shelf.items("a"), bands=["B8A", "red", "B04_10m"])
+    assert list(cube.data_vars) == ["B8A", "red", "B04_10m"]
+    assert cube["B8A"].attrs["band"] == "B8A"
+    np.testing.assert_array_equal(cube["red"], cube["B04_10m"])
+    with pytest.raises(BandNotFoundError, match="has no band 'swir16'"):
+        load(shelf.items("a"), bands=["swir16"])
+    for wrong in ("red", [], ["red", "red"], [3]):
+        with pytest.raises(ArgumentError, match="bands="):
+            load(shelf.items("a"), bands=wrong)
+
+
+def test_two_spellings_in_one_cube(shelf):
+    shelf.scene("a", time="2024-05-14T10:50:31Z")
+    shelf.scene("b", cat.cdse, time="2024-05-24T10:50:31Z")
+    cube = load(shelf.items("a", "b"))
+    assert cube.sizes["time"] == 2
+    np.testing.assert_array_equal(cube["red"].values[1], shelf.pixels["b", "red"])
+
+
+def test_two_sensors_in_one_cube(shelf):
+    bands = {"red": "SR_B4", "green": "SR_B3", "nir": "SR_B5"}
+    for name, satellite, day in (("a", "LC08", 14), ("b", "LE07", 15)):
+        own = bands if satellite == "LC08" else {"red": "SR_B3", "green": "SR_B2", "nir": "SR_B4"}
+        shelf.scene(
+            name, lambda shot, baseline, satellite=satellite: cat.usgs(shot, satellite=satellite), bands=own,
+            time=f"2024-05-{day}T10:50:31Z",
+        )  # fmt: skip
+    cube = load(shelf.items("a", "b"))
+    assert cube.attrs == {}
+    assert cube["red"].attrs["band"] == "SR_B4 SR_B3"
+    assert cube["red"].attrs["scale_factor"] == 2.75e-5
+    assert cube["platform"].values.tolist() == ["landsat-8", "landsat-7"]
+
+
+def test_nothing_to_load():
+    with pytest.raises(InputError, match="no items"):
+        load([])
+    with pytest.raises(ArgumentTypeError, match="Expected pystac Items"):
+        load([{"type": "Feature"}])
+
+
+# --- offsets ---
+
+
+def mixed(shelf):
+    """The same reflectance, stored before and after processing baseline 04.00."""
+    shelf.scene("old", baseline="03.01", time="2021-05-14T10:50:31Z")
+    shelf.scene("new", baseline="05.10", time="2024-05-14T10:50:31Z", offset=1000)
+    for role, band in ROLES.items():
+        pixels = shelf.pixels["old", role] + np.uint16(1000)
+        pixels[:8, :8] = 0
+        cat.write_tif(shelf.folder / f"new-{band}.tif", {band: pixels}, grid_cube(), nodata=0)
+    return load(shelf.items("old", "new"))
+
+
+def test_mixed_baselines_have_offsets_along_time(shelf):
+    cube = mixed(shelf)
+    assert cube["red_add_offset"].values.tolist() == [0.0, -0.1]
+    assert cube["red_scale_factor"].values.tolist() == [1e-4, 1e-4]
+    assert cube["red_add_offset"].dims == ("time",)
+    assert "scale_factor" not in cube["red"].attrs
+    assert cube["processing_baseline"].values.tolist() == ["03.01", "05.10"]
+
+
+def test_mixed_baselines_are_the_same_reflectance_and_the_same_masks(shelf, tiny_model):
+    cube = mixed(shelf)
+    old, new = (
+        reflectance(cube["red"].isel(time=step), scale=1e-4, offset=float(cube["red_add_offset"][step]))
+        for step in range(2)
+    )
+    np.testing.assert_allclose(old, new, atol=1e-6)
+    mask = xcloudmask.predict(cube, model=tiny_model).values
+    assert len(np.unique(mask[mask != 255])) > 1
+    np.testing.assert_array_equal(mask[0], mask[1])
+    without = cube.drop_vars([name for name in cube.coords if str(name).endswith(("_scale_factor", "_add_offset"))])
+    plain = xcloudmask.predict(without, model=tiny_model, sensor=None).values
+    np.testing.assert_array_equal(plain[0], plain[1])
+
+
+def test_unknown_offsets_are_nan_next_to_known_ones(shelf):
+    shelf.scene("a", cat.earth_search_v1, applied=True)
+    shelf.scene("b", cat.earth_search_v1, applied=False, time="2024-05-24T10:50:31Z")
+    cube = load(shelf.items("a", "b"))
+    np.testing.assert_array_equal(cube["red_add_offset"], [0.0, np.nan])
+    np.testing.assert_array_equal(cube["red_scale_factor"], [1e-4, np.nan])
+    alone = load(shelf.items("b"))
+    assert not {"scale_factor", "add_offset"} & set(alone["red"].attrs)
+    assert "red_add_offset" not in alone.coords
+
+
+def test_the_scale_reaches_the_model(shelf):
+    from xcloudmask.bands import select_bands
+
+    shelf.scene("a")
+    cube = load(shelf.items("a"))
+    assert known_scale(select_bands(cube, roles=("red", "green", "nir"))) == ((1e-4,) * 3, (-0.1,) * 3)
+    assert "scale known" in xcloudmask.plan(cube).scale
+
+
+# --- grids ---
+
+
+def test_items_side_by_side_make_one_cube(shelf):
+    shelf.scene("west", time="2024-05-14T10:50:31Z")
+    shelf.scene("east", time="2024-05-14T10:50:45Z", grid=grid_cube(x=600_000 + 10 * SIDE - 200, y=5_400_000 + 50))
+    cube = load(shelf.items("west", "east"))
+    assert cube.sizes == {"time": 2, "y": SIDE + 5, "x": 2 * SIDE - 20}
+    west, east = cube["red"].values
+    np.testing.assert_array_equal(west[5:, :SIDE], shelf.pixels["west", "red"])
+    np.testing.assert_array_equal(east[:SIDE, SIDE - 20 :], shelf.pixels["east", "red"])
+    assert (west[:5] == 0).all()
+    assert (east[:, : SIDE - 20] == 0).all()
+
+
+def test_coarser_bands_come_to_the_finest_grid(shelf):
+    shelf.scene("a", bands={"red": "B04", "narrow": "B8A"})
+    coarse = np.arange(1, 1 + (SIDE // 2) ** 2, dtype=np.uint16).reshape(SIDE // 2, SIDE // 2)
+    cat.write_tif(shelf.folder / "a-B8A.tif", {"B8A": coarse}, grid_cube(pixel=20.0, shape=coarse.shape), nodata=0)
+    document = json.loads((shelf.folder / "a.json").read_text())
+    document["assets"]["B8A"] |= {"proj:shape": [SIDE // 2] * 2, "proj:transform": [20, 0, 600_000, 0, -20, 5_400_000]}
+    (shelf.folder / "a.json").write_text(json.dumps(document))
+    cube = load(shelf.items("a"), bands=["red", "nir"])
+    np.testing.assert_array_equal(cube["nir"].values[0], np.kron(coarse, np.ones((2, 2), np.uint16)))
+    assert cube["nir"].attrs["band"] == "B8A"
+
+
+def test_several_zones_are_an_error_that_says_what_to_type(shelf):
+    shelf.scene("a")
+    shelf.scene("b", grid=grid_cube(epsg=32632, x=300_000))
+    shelf.scene("c", grid=grid_cube(x=600_003), time="2024-05-24T10:50:31Z")
+    items = shelf.items("a", "b")
+    with pytest.raises(InputError, match=r"(?s)2 grids.*EPSG:32631.*EPSG:32632.*split_by_grid.*crs='EPSG:3263"):
+        load(items)
+    with pytest.raises(InputError, match=r"(?s)2 grids.*offset 0, 0.*offset 0.3, 0.*resolution=10"):
+        load(shelf.items("a", "c"))
+    groups = split_by_grid(items)
+    assert [len(group) for group in groups.values()] == [1, 1]
+    assert [load(group).odc.geobox.crs.epsg for group in groups.values()] == [32631, 32632]
+    together = load(items, crs="EPSG:32631")
+    assert together.sizes["time"] == 2
+    assert together.odc.geobox.crs.epsg == 32631
+    assert together.odc.geobox.resolution.x == 10
+    assert all((together["red"].values[step] > 0).sum() > 0.8 * SIDE**2 for step in range(2))
+
+
+def test_asked_grids(shelf):
+    shelf.scene("a")
+    items = shelf.items("a")
+    assert load(items, resolution=20).sizes == {"time": 1, "y": SIDE // 2, "x": SIDE // 2}
+    means = load(items, resolution=20, resampling="average")["red"].values[0]
+    blocks = shelf.pixels["a", "red"].reshape(SIDE // 2, 2, SIDE // 2, 2).mean((1, 3))
+    np.testing.assert_allclose(means[8:, 8:], blocks[8:, 8:], atol=1)
+    assert load(items, crs=32631).odc.geobox == grid_cube().odc.geobox
+    assert load(items, crs="EPSG:4326", resolution=1e-4).odc.geobox.crs.epsg == 4326
+    with pytest.raises(ArgumentError, match="other units"):
+        load(items, crs="EPSG:4326")
+    for wrong in (0, -10, "10", True):
+        with pytest.raises(ArgumentError, match="resolution="):
+            load(items, resolution=wrong)
+
+
+def test_cut_to_an_area(shelf):
+    shelf.scene("a")
+    whole = grid_cube().odc.geobox
+    part = whole[32:64, 40:100].extent.to_crs("EPSG:4326")
+    for area in (
+        {"bbox": part.boundingbox},
+        {"geometry": part},
+        {"geometry": {"type": "Feature", "geometry": part.json}},
+    ):
+        cube = load(shelf.items("a"), **area)
+        top, left = (round((a - b) / 10) for a, b in ((5_399_995, cube.y[0].item()), (cube.x[0].item(), 600_005)))
+        # A box in degrees is a little larger than the same box in metres; pixels are the same.
+        assert 28 <= top <= 32
+        assert 36 <= left <= 40
+        assert 32 <= cube.sizes["y"] <= 40
+        rows, columns = slice(top, top + cube.sizes["y"]), slice(left, left + cube.sizes["x"])
+        np.testing.assert_array_equal(cube["red"].values[0], shelf.pixels["a", "red"][rows, columns])
+    assert load(shelf.items("a"), bbox=(-10, 40, 20, 60)).odc.geobox == whole, "no larger than the items"
+    assert load(shelf.items("a"), bbox=part.boundingbox, resolution=20).sizes["x"] < SIDE // 2
+    for more in ({}, {"resolution": 20}):
+        with pytest.raises(InputError, match="No item touches"):
+            load(shelf.items("a"), bbox=(10, 10, 11, 11), **more)
+    with pytest.raises(ArgumentError, match="bbox and geometry"):
+        load(shelf.items("a"), bbox=(1, 1, 2, 2), geometry=part)
+    with pytest.raises(ArgumentError, match="GeoJSON"):
+        load(shelf.items("a"), geometry="POINT (1 1)")
+
+
+def test_grids_out_of_the_files(shelf):
+    """HLS of LP DAAC declares none."""
+    bands = {"red": "B04", "green": "B03", "nir": "B05"}
+    shelf.scene("a", lambda shot, baseline: cat.hls(shot, product="L30"), bands=bands)
+    cube = load(shelf.items("a"))
+    assert cube.odc.geobox == grid_cube().odc.geobox
+    assert cube["red"].dtype == np.int16, "as the product is"
+
+
+def test_types_out_of_the_files(shelf):
+    item = shelf.scene("a", cat.earth_search_v0)
+    item |= {"collection": "somebody", "id": "x"}
+    item["properties"] = {"datetime": "2024-06-01T00:00:00Z", "proj:epsg": 32631}
+    (shelf.folder / "a.json").write_text(json.dumps(item))
+    cube = load(shelf.items("a"))
+    assert cube["red"].dtype == np.uint16
+    assert (cube.attrs, cube["red"].attrs) == ({}, {})
+    known = load(shelf.items("a"), sensor="sentinel-2-l2a")
+    assert known.attrs == {"sensor": "sentinel-2-l2a"}
+    assert known["red"].attrs["nodata"] == 0
+
+
+def test_rotated_grids_are_refused(shelf):
+    item = shelf.scene("a")
+    item["assets"]["B04"]["proj:transform"] = [10, 1, 600_000, 1, -10, 5_400_000]
+    with pytest.raises(InputError, match="rotated"):
+        load([of(item)], policy=HrefPolicy(allow_files=True))
+
+
+def test_band_beyond_those_of_the_file(shelf):
+    cat.write_tif(shelf.folder / "p.tif", {"blue": np.ones((32, 32), np.uint16)}, grid_cube(shape=(32, 32)), nodata=0)
+    shot = cat.Shot.of(grid_cube(shape=(32, 32)), hrefs={"all": str(shelf.folder / "p.tif")})
+    (shelf.folder / "p.json").write_text(json.dumps(cat.planet(shot)))
+    with pytest.raises(BandNotFoundError, match="has 1 bands, and band 3"):
+        load(shelf.items("p"))
+
+
+# --- time steps ---
+
+
+def test_solar_days(shelf):
+    shelf.scene("first", time="2024-05-14T10:50:31Z")
+    shelf.scene("later", time="2024-05-14T10:50:45Z", seed=1, grid=grid_cube(x=601_000))
+    shelf.scene("next", time="2024-05-15T10:50:31Z", seed=2)
+    items = shelf.items("next", "later", "first")
+    cube = load(items, groupby="solar_day")
+    assert cube.sizes["time"] == 2
+    assert [len(text.split()) for text in cube["item_id"].values] == [2, 1]
+    day = cube["red"].values[0]
+    np.testing.assert_array_equal(day[8:, 8:SIDE], shelf.pixels["first", "red"][8:, 8:], "the first is on top")
+    np.testing.assert_array_equal(day[:, SIDE:], shelf.pixels["later", "red"][:, 60:])
+    assert load(items).sizes["time"] == 3
+
+
+def test_a_mosaic_of_two_offsets_is_refused(shelf):
+    shelf.scene("a", baseline="03.01")
+    shelf.scene("b", baseline="05.10", time="2024-05-14T10:50:45Z")
+    with pytest.raises(InputError, match=r"(?s)2024-05-14 have different scales.*groupby='id'"):
+        load(shelf.items("a", "b"), groupby="solar_day")
+
+
+@pytest.mark.parametrize("choice", [{"groupby": "time"}, {"on_error": "ignore"}])
+def test_choices(shelf, choice):
+    with pytest.raises(ArgumentError, match="Expected one of"):
+        load([], **choice)
+
+
+# --- addresses and signing ---
+
+
+def test_files_only_for_items_of_files(shelf):
+    item = of(shelf.scene("a"))
+    with pytest.raises(HrefError, match="is a file of this machine"):
+        load([item])
+    assert load([item], policy=HrefPolicy(allow_files=True)).sizes["time"] == 1
+    assert load(shelf.items("a")).sizes["time"] == 1
+
+
+def test_private_hosts_only_when_allowed(web):
+    item = of(web.scene("a"))
+    with pytest.raises(HrefError, match="private address"):
+        load([item])
+    np.testing.assert_array_equal(load([item], policy=LOCAL)["red"].values[0], web.pixels["a", "red"])
+
+
+def test_signed_before_each_read(web):
+    """A token that is good for three requests only."""
+    item, counts = of(web.scene("a", grid=grid_cube(shape=(256, 256)))), []
+
+    def sign(href):
+        counts.append(href)
+        return f"{href}?token={len(counts)}"
+
+    cube = load([item], policy=LOCAL, sign=sign, chunks=128)
+    assert counts == [], "nothing is signed before it is read"
+    with dask.config.set(scheduler="synchronous"):
+        np.testing.assert_array_equal(cube["red"].values[0], web.pixels["a", "red"])
+    assert len(counts) == 4, "once per chunk"
+    assert not any("token" in href for href in counts), "the address of the item, not one signed before"
+    asked = [path for path in web.server.paths() if path.startswith("a-B04")]
+    assert all("?token=" in path for path in asked)
+    assert {path.rpartition("=")[2] for path in asked} == {"1", "2", "3", "4"}
+    assert not [key for key in cube["red"].data.dask if "token" in str(key)]
+
+
+def test_headers_are_read_with_signed_addresses(web):
+    bands = {"red": "B04", "green": "B03", "nir": "B05"}
+    item = of(web.scene("a", lambda shot, baseline: cat.hls(shot, product="L30"), bands=bands))
+    load([item], policy=LOCAL, sign=lambda href: f"{href}?token=1")
+    assert all("token=1" in path for path in web.server.paths())
+    assert web.server.paths()
+
+
+def test_what_a_hook_returns_is_checked(web):
+    item = of(web.scene("a"))
+    cube = load([item], policy=LOCAL, sign=lambda href: "/vsicurl/http://example.org/a.tif")
+    with pytest.raises(HrefError, match="virtual file system"):
+        cube["red"].compute()
+
+
+def test_planetary_computer_signs_its_own_hosts_alone(web):
+    planetary_computer = pytest.importorskip("planetary_computer")
+    assert planetary_computer.__name__
+    item = of(web.scene("a"))
+    cube = load([item], policy=LOCAL, sign="planetary-computer")
+    np.testing.assert_array_equal(cube["red"].values[0], web.pixels["a", "red"])
+    assert not any("?" in path for path in web.server.paths())
+
+
+def test_planetary_computer_tokens_are_renewed(monkeypatch):
+    """The package asks its endpoint for a token, keeps it, and asks again when it is about to expire."""
+    import datetime as dt
+
+    sas = pytest.importorskip("planetary_computer.sas")
+    from xcloudmask.stac.catalogues import sign_planetary_computer
+
+    asked = []
+
+    def token(account, container, *args, **kwargs):
+        asked.append((account, container))
+        life = dt.timedelta(seconds=30 if len(asked) == 1 else 3600)
+        return sas.SASToken(**{"msft:expiry": dt.datetime.now(dt.UTC) + life, "token": f"sig={len(asked)}"})
+
+    class Answer:
+        def __init__(self):
+            found = token("x", "y")
+            self.status_code, self._json = 200, {"msft:expiry": found.expiry.isoformat(), "token": found.token}
+
+        def raise_for_status(self):
+            pass
+
+        def json(self):
+            return self._json
+
+    monkeypatch.setattr("requests.Session.get", lambda self, *a, **k: Answer())
+    sas.TOKEN_CACHE.clear()
+    href = "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/a/B04.tif"
+    assert [sign_planetary_computer(href).rpartition("?")[2] for _ in range(3)] == ["sig=1", "sig=2", "sig=2"]
+    sas.TOKEN_CACHE.clear()
+
+
+def test_without_the_package_that_signs(shelf, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "planetary_computer", None)
+    shelf.scene("a")
+    with pytest.raises(MissingPackageError):
+        load(shelf.items("a"), sign="planetary-computer")
+
+
+# --- files that cannot be read ---
+
+
+def test_missing_files_are_errors_when_read(web):
+    good, bad = of(web.scene("a")), of(web.scene("b", time="2024-05-24T10:50:31Z"))
+    (web.folder / "b-B03.tif").unlink()
+    cube = load([good, bad], policy=LOCAL)
+    np.testing.assert_array_equal(cube["green"].isel(time=0), web.pixels["a", "green"])
+    with pytest.raises(ReadError, match=rf"Item '{bad.id}', asset 'B03'"):
+        cube["green"].compute()
+
+
+def notes(function):
+    """What the package warns of while a function runs, and the result."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = function()
+    return result, [str(note.message) for note in caught if note.category is UserWarning]
+
+
+def test_skipped_items_are_dropped_and_reported(web):
+    good, bad = of(web.scene("a")), of(web.scene("b", time="2024-05-24T10:50:31Z"))
+    web.server.faults["b-B03.tif"] = Fault(kind="status", status=404)
+    cube, (note,) = notes(lambda: load([good, bad], policy=LOCAL, on_error="skip"))
+    assert note.startswith("1 of 2 items are left out")
+    assert bad.id in note
+    assert cube["item_id"].values.tolist() == [good.id]
+    (told,) = cube.attrs["skipped_items"]
+    assert told.startswith(f"{bad.id}: ")
+    assert "404" in told
+    whole, nothing = notes(lambda: load([good], policy=LOCAL, on_error="skip"))
+    assert nothing == []
+    assert "skipped_items" not in whole.attrs
+    with pytest.raises(ReadError, match=r"None of the 1 items"):
+        load([bad], policy=LOCAL, on_error="skip")
+
+
+def test_what_fails_after_the_headers_is_an_error(web):
+    item = of(web.scene("a", grid=grid_cube(shape=(256, 256))))
+    cube = load([item], policy=LOCAL, on_error="skip")
+    web.server.faults["a-B04.tif"] = Fault(kind="status", status=403, from_byte=1000)
+    with pytest.raises(ReadError, match="asset 'B04'"):
+        cube["red"].compute()
+
+
+def test_refused_addresses_are_no_gaps(shelf):
+    item = shelf.scene("a")
+    item["assets"]["B04"]["href"] = "/vsizip/vsicurl/http://example.org/a.zip"
+    with pytest.raises(HrefError, match="asset 'B04'"):
+        load([of(item)], on_error="skip", policy=HrefPolicy(allow_files=True))
+
+
+def test_different_nodata_does_not_fit_into_one_variable(shelf):
+    shelf.scene("a")
+    other = shelf.scene("b", time="2024-05-24T10:50:31Z")
+    other["assets"]["B04"]["raster:bands"] = [{"nodata": 65535}]
+    (shelf.folder / "b.json").write_text(json.dumps(other))
+    with pytest.raises(InputError, match=r"different nodata values for 'red': 0\.0.*65535"):
+        load(shelf.items("a", "b"))
+
+
+def test_cubes_go_to_other_processes(web, tiny_model):
+    item = of(web.scene("a"))
+    cube = load([item], policy=LOCAL)
+    here = cube["red"].compute(scheduler="threads")
+    with dask.config.set({"multiprocessing.context": "spawn"}):
+        there = cube["red"].compute(scheduler="processes", num_workers=1)
+    xr.testing.assert_identical(here, there)
+
+
+def test_masks_of_cubes_keep_the_items(shelf, tiny_model):
+    shelf.scene("a")
+    mask = xcloudmask.predict(load(shelf.items("a")), model=tiny_model)
+    assert "item_id" in mask.coords
+    assert mask.attrs["nodata"] == 255
+    assert ((mask == 255) == (load(shelf.items("a"))["red"] == 0)).all()
