@@ -86,7 +86,9 @@ def test_a_safe_product(tmp_path, no_compute, level, baseline, offset):
     assert list(cube) == TEN
     assert cube.chunks == {"y": (32, 32, 32), "x": (32, 32, 32)}
     expected = {"nodata": 0.0, "units": "1", "scale_factor": 1e-4, "add_offset": offset}
-    assert all(band.attrs == expected and band.dtype == np.uint16 for band in cube.data_vars.values())
+    for name, band in cube.data_vars.items():
+        assert band.attrs == expected | {"band": name}
+        assert band.dtype == np.uint16
     assert_facts(cube, sensor=sensor, time=0)
     assert cube["item_id"] == product.name.removesuffix(".SAFE")
     assert (cube["platform"], cube["processing_baseline"]) == ("sentinel-2a", baseline)
@@ -124,7 +126,7 @@ def test_pixel_sizes(tmp_path):
     assert xcloudmask.open(product, bands=["red"]).sizes == {"y": 96, "x": 96}
     assert xcloudmask.open(product, bands=["red"], resolution_m=20).sizes == {"y": 48, "x": 48}
     classes = xcloudmask.open(product, bands=["SCL", "B04"])
-    assert set(classes["SCL"].attrs) == {"nodata"}
+    assert set(classes["SCL"].attrs) == {"nodata", "band"}
     assert (classes["SCL"] == 4).all()
     with pytest.raises(InputError, match=r"no image of 60 m\. Type resolution_m= with one of: 10, 20"):
         xcloudmask.open(product, resolution_m=60)
@@ -134,6 +136,22 @@ def test_pixel_sizes(tmp_path):
         xcloudmask.open(product, bands=["B11"], resolution_m=10)
     with pytest.raises(BandNotFoundError, match=r"no band 'B77'\. Found: B02"):
         xcloudmask.open(product, bands=["B77"])
+
+
+@pytest.mark.parametrize(
+    ("roles", "bands", "size"),
+    [
+        (("red", "green", "nir"), ("B04", "B03", "B08"), 96),
+        (("red", "nir08"), ("B04", "B8A"), 48),
+        (("red", "nir", "swir16"), ("B04", "B8A", "B11"), 48),  # B08 has no copy of 20 m: B8A stands in
+        (("nir", "nir08"), ("B08", "B08"), 96),
+    ],
+)
+def test_roles(tmp_path, roles, bands, size):
+    cube = xcloudmask.open(write_safe(tmp_path, simulated(L2A)), bands=roles)
+    assert tuple(cube) == roles
+    assert tuple(band.attrs["band"] for band in cube.data_vars.values()) == bands
+    assert cube.sizes["x"] == size
 
 
 def test_a_level_1c_band_has_one_size(tmp_path):
@@ -160,7 +178,7 @@ def test_dates_of_two_baselines(tmp_path, tiny_model, no_compute):
     old = write_safe(tmp_path, simulated(L2A), time=0, baseline="03.01", platform="Sentinel-2A")
     cube = xcloudmask.open([new, old])
     assert cube["B04"].dims == ("time", "y", "x")
-    assert cube["B04"].attrs == {"nodata": 0.0, "units": "1"}
+    assert cube["B04"].attrs == {"nodata": 0.0, "units": "1", "band": "B04"}
     np.testing.assert_array_equal(cube["B04_add_offset"], [0.0, -0.1])
     np.testing.assert_array_equal(cube["B04_scale_factor"], [1e-4, 1e-4])
     assert cube["B04_add_offset"].dtype == np.float64
@@ -725,7 +743,7 @@ def test_numbers_that_a_tool_has_changed_have_no_scale(tmp_path):
     path = write_planetscope(tmp_path, simulated("planetscope-4b"), kind="radiance", suffix="_toar_clip")
     with pytest.warns(UserWarning, match=r"was changed by toar"):
         cube = xcloudmask.open(path)
-    assert set(cube["red"].attrs) == {"nodata"}
+    assert set(cube["red"].attrs) == {"nodata", "band"}
 
 
 def test_both_kinds_of_one_planetscope_scene(tmp_path):

@@ -152,7 +152,7 @@ def _attrs(
                 f"{first.path} and {layer.path} differ in nodata or type: {first.nodata:g} in {planes[0].dtype}, "
                 f"{layer.nodata:g} in {plane.dtype}. Open them one by one."
             )
-    attrs: dict[str, Any] = {"nodata": first.nodata} | {
+    attrs: dict[str, Any] = {"nodata": first.nodata, "band": first.name} | {
         key: value for key, value in first.attrs.items() if all(layer.attrs.get(key) == value for layer in layers)
     }
     keys, scales = ("scale_factor", "add_offset"), [layer.scale for layer in layers]

@@ -76,7 +76,8 @@ def choose_layers(
     product
         A product.
     bands
-        Names in any spelling of the sensor; None takes all images of one pixel size.
+        Roles, or names in any spelling of the sensor; None takes all images of one pixel size. A band that stands in
+        for a role is taken where the bands have no pixel size in common otherwise.
     resolution_m
         Pixel size. None: with `bands` the finest at which the product has all of them, else the product's default.
 
@@ -102,9 +103,8 @@ def choose_layers(
     if bands is None:
         return _defaults(product, resolution_m)
     found = {name: _named(product, name) for name in bands}
-    sizes = set.intersection(*({layer.resolution_m for layer in layers} for layers in found.values()))
-    if resolution_m is not None:
-        sizes &= {resolution_m}
+    best = {name: [layer for layer in layers if layer.name == layers[0].name] for name, layers in found.items()}
+    sizes = _common_sizes(best, resolution_m) or _common_sizes(found, resolution_m)
     if not sizes:
         raise _no_common_size(product, found, resolution_m)
     size = min(sizes)
@@ -134,13 +134,19 @@ def _defaults(product: Product, resolution_m: float | None) -> dict[str, Product
     return present
 
 
+def _common_sizes(found: Mapping[str, list[ProductLayer]], resolution_m: float | None) -> set[float]:
+    sizes = set.intersection(*({layer.resolution_m for layer in layers} for layers in found.values()))
+    return sizes if resolution_m is None else sizes & {resolution_m}
+
+
 def _named(product: Product, name: str) -> list[ProductLayer]:
-    """The layers of that name, one per pixel size: as written, else as the sensor's table spells it."""
-    table = get_sensor(product.sensor)
+    """The layers of that name: as written, else those that can play the role, best first, else another spelling."""
     named = [layer for layer in product.layers if fold_name(layer.name) == fold_name(name)]
-    band = table.find(name)
-    if not named and band is not None:
-        named = [layer for layer in product.layers if table.find(layer.name) is band]
+    table = get_sensor(product.sensor)
+    bands = table.candidates(name) or (table.find(name),)
+    named = named or [
+        layer for band in bands if band is not None for layer in product.layers if table.find(layer.name) is band
+    ]
     if named:
         return named
     found = ", ".join(dict.fromkeys(layer.name for layer in product.layers))

@@ -42,9 +42,9 @@ def open_any(
         else that `xcloudmask.io.open_cube` takes: rasters, folders of them, Zarr, NetCDF. Or STAC items, which go to
         `xcloudmask.stac.load`.
     bands
-        Names of bands in any spelling of the sensor; the variables are named so. None: all images of a product that
-        have one pixel size, which are B02, B03, B04 and B08 of Sentinel-2, and all of Landsat but the panchromatic one;
-        of STAC items what the default model needs.
+        Roles (``"nir"``), or names of bands in any spelling of the sensor; the variables are named so. None: all images
+        of a product that have one pixel size, which are B02, B03, B04 and B08 of Sentinel-2, and all of Landsat but the
+        panchromatic one; of STAC items what the default model needs.
     resolution_m
         Which pixel size to take of a product that has several: 10, 20 or 60 for Sentinel-2, 15 or 30 for Landsat.
         None: the finest at which all `bands` are there.
@@ -55,11 +55,12 @@ def open_any(
     -------
     Dataset
         A variable per band in the stored type (DN): (y, x) for one product, (time, y, x) for several dates. Products
-        have ``attrs["sensor"]``, and for each variable ``nodata``, ``scale_factor`` and ``add_offset``, still to be
-        applied: reflectance (kelvin for surface temperature) = DN * scale_factor + add_offset. Where these differ
-        between dates they are coordinates along time instead, ``<band>_scale_factor`` and ``<band>_add_offset``.
-        Thermal bands of Landsat Level 1 lead to radiance, and have ``k1`` and ``k2``. Coordinates: ``item_id``,
-        ``platform``, ``processing_baseline``, ``sun_elevation``, ``sun_azimuth``, as far as they are known.
+        have ``attrs["sensor"]``, and for each variable ``band`` (the provider's name), ``nodata``, ``scale_factor`` and
+        ``add_offset``, still to be applied: reflectance (kelvin for surface temperature) = DN * scale_factor +
+        add_offset. Where these differ between dates they are coordinates along time instead,
+        ``<band>_scale_factor`` and ``<band>_add_offset``. Thermal bands of Landsat Level 1 lead to radiance, and have
+        ``k1`` and ``k2``. Coordinates: ``item_id``, ``platform``, ``processing_baseline``, ``sun_elevation``,
+        ``sun_azimuth``, as far as they are known.
 
     Raises
     ------
