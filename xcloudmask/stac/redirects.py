@@ -49,22 +49,31 @@ def hosts_of(url: str, *, item: str, asset: str, policy: HrefPolicy) -> tuple[st
 
 @lru_cache(maxsize=4096)
 def _hosts_of(url: str, item: str, asset: str, policy: HrefPolicy, period: int) -> tuple[str, ...]:  # noqa: ARG001
-    place, first, hosts = where(item, asset), url, []
-    for _ in range(_MAX_HOPS + 1):
-        hosts.append(_checked_host(url, place=place, policy=policy))
-        target = _location(url, place=place)
-        if target is None:
-            return tuple(hosts)
-        target = urljoin(url, target)
-        if urlsplit(target).scheme not in ("https", "http"):
-            raise HrefError(f"{place}: {redact(first)!r} redirects to {redact(target)!r}. Expected a web address.")
-        try:
-            url = check_href(target, item=item, asset=asset, policy=policy)
-        except HrefError as error:
-            raise HrefError(f"{place}: {redact(first)!r} redirects to what is refused. {error}") from error
-    raise HrefError(
-        f"{place}: {redact(first)!r} redirects more than {_MAX_HOPS} times. Expected the file's own address."
-    )
+    place, seen, waiting, hosts = where(item, asset), [url], [url], []
+    while waiting:
+        current = waiting.pop(0)
+        hosts.append(_checked_host(current, place=place, policy=policy))
+        # GDAL sends both, and a server need not send both the same way.
+        for target in sorted({found for verb in ("HEAD", "GET") if (found := _location(current, verb, place=place))}):
+            found = _checked_target(urljoin(current, target), first=url, item=item, asset=asset, policy=policy)
+            if found in seen or len(seen) > _MAX_HOPS:
+                raise HrefError(
+                    f"{place}: {redact(url)!r} redirects in a circle, or more than {_MAX_HOPS} times. Expected the "
+                    "file's own address."
+                )
+            seen.append(found)
+            waiting.append(found)
+    return tuple(hosts)
+
+
+def _checked_target(target: str, *, first: str, item: str, asset: str, policy: HrefPolicy) -> str:
+    place = where(item, asset)
+    if urlsplit(target).scheme not in ("https", "http"):
+        raise HrefError(f"{place}: {redact(first)!r} redirects to {redact(target)!r}. Expected a web address.")
+    try:
+        return check_href(target, item=item, asset=asset, policy=policy)
+    except HrefError as error:
+        raise HrefError(f"{place}: {redact(first)!r} redirects to what is refused. {error}") from error
 
 
 def _checked_host(url: str, *, place: str, policy: HrefPolicy) -> str:
@@ -95,10 +104,10 @@ class _AsItIs(HTTPErrorProcessor):
     https_response = http_response
 
 
-def _location(url: str, *, place: str) -> str | None:
+def _location(url: str, verb: str, *, place: str) -> str | None:
     """Where an answer redirects to, or None. Answers with an error are left to GDAL, which tries some again."""
-    # One byte, and GET: addresses that are signed for GET refuse HEAD.
-    request = Request(url, headers={"Range": "bytes=0-0", "User-Agent": USER_AGENT})  # noqa: S310 - http, checked
+    headers = {"Range": "bytes=0-0", "User-Agent": USER_AGENT}
+    request = Request(url, headers=headers, method=verb)  # noqa: S310 - http, checked
     opener = build_opener(_AsItIs, HTTPSHandler(context=_tls()))
     for attempt in range(_ATTEMPTS):
         try:
