@@ -43,8 +43,6 @@ SAFETY: Mapping[str, str] = {
     "CPL_CURL_ENABLE_VSIMEM": "NO",
     "VSICURL_PC_URL_SIGNING": "NO",
     "GDAL_HTTP_USERAGENT": USER_AGENT,
-    # The settings hold for one thread; the JPEG 2000 driver would open the file again in threads of its own.
-    "GDAL_NUM_THREADS": "1",
 }
 """Settings that nothing comes before."""
 
