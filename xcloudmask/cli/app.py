@@ -12,6 +12,7 @@ from xcloudmask.cli.info import doctor, models_app
 from xcloudmask.cli.predict import plan, predict
 from xcloudmask.cli.select import select
 from xcloudmask.cli.sensors import sensors
+from xcloudmask.cli.stac import stac
 from xcloudmask.cli.train import train
 
 __all__ = ["app"]
@@ -45,6 +46,7 @@ def root(
 
 app.command()(predict)
 app.command()(plan)
+app.command()(stac)
 app.command()(demo)
 app.command()(evaluate)
 app.command()(select)

@@ -83,12 +83,12 @@ def predict(
     cube = _open(inputs, chunk_px)
     with scheduling(scheduler, workers) as client:
         mask = predict_mask(cube, **arguments)
-        with progress(_work_text(mask), client, quiet=quiet):
+        with progress(work_text(mask), client, quiet=quiet):
             written = write_output(mask, output, overwrite=overwrite)
         if picture is not None:
             _save_picture(written, cube, picture, arguments)
     if not quiet:
-        _print_summary(written, output, picture, percent=percent)
+        print_summary(written, output, picture, percent=percent)
 
 
 @reporting
@@ -144,7 +144,7 @@ def _open(inputs: list[str], chunk_px: int | None) -> xr.Dataset:
     return open_any(inputs, chunks="auto" if chunk_px is None else chunk_px)
 
 
-def _work_text(mask: xr.DataArray) -> str:
+def work_text(mask: xr.DataArray) -> str:
     data: Any = mask.data
     count = data.npartitions if mask.chunks is not None else 1
     return f"Masking {count} chunk{'s' if count > 1 else ''}"
@@ -183,7 +183,7 @@ def _picture_cube(cube: xr.Dataset, arguments: dict[str, Any]) -> xr.Dataset:
     return xr.Dataset(shown, coords=cube.coords)
 
 
-def _print_summary(mask: xr.DataArray, output: str, picture: str | None, *, percent: bool) -> None:
+def print_summary(mask: xr.DataArray, output: str, picture: str | None, *, percent: bool) -> None:
     console = stdout()
     sizes = " x ".join(f"{dim} {size}" for dim, size in mask.sizes.items())
     console.print(f"{output}: {sizes}", markup=False)
