@@ -312,9 +312,13 @@ def _steps(cube: xr.Dataset) -> list[str]:
     for step in range(cube.sizes["time"]):
         one = cube.isel(time=step)
         stamp = str(one["time"].values.astype("M8[s]")).replace("T", " ")
-        scale = one[first].attrs.get("scale_factor", one.coords.get(f"{first}_scale_factor"))
-        offset = one[first].attrs.get("add_offset", one.coords.get(f"{first}_add_offset"))
-        known = scale is not None and not math.isnan(float(scale))
-        told = f"DN * {float(scale):g} + {float(offset):g}" if known and offset is not None else "scale unknown"
+        scale, offset = (_fact(one, str(first), name) for name in ("scale_factor", "add_offset"))
+        told = "scale unknown" if math.isnan(scale) else f"DN * {scale:g} + {offset:g}"
         lines.append(f"{stamp}  {one['item_id'].item()}  {told}")
     return lines
+
+
+def _fact(cube: xr.Dataset, band: str, name: str) -> float:
+    """Scale or offset of a band at one time step; NaN where unknown."""
+    coord = cube.coords.get(f"{band}_{name}")
+    return float(coord) if coord is not None else float(cube[band].attrs.get(name, math.nan))
