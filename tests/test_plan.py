@@ -92,13 +92,15 @@ def test_coarse_pixels_are_warned_of_and_say_what_to_type():
     coarse = big(512, side=1024)
     (warning,) = coarse.cloudmask.plan(resolution_m=500, normalize="lattice").warnings
     assert "Pixels of 500 m are coarser than the 50 m" in warning
-    assert "Type upsample=True to interpolate them by 10 to 50 m (100 times the work), or a smaller factor" in warning
-    plan = coarse.cloudmask.plan(resolution_m=500, upsample=True)
+    assert "Type upsample=True to interpolate them by 3 to 166.7 m (9 times the work)." in warning
+    plan = coarse.cloudmask.plan(resolution_m=500, upsample=10)
     assert plan.warnings == ()
     assert "interpolated by 10 to 50 m, mask on the cube's own grid" in str(plan)
     assert plan.upsample == 10
     assert plan.pixel_ratio >= 100
-    (still,) = coarse.cloudmask.plan(resolution_m=500, upsample=3).warnings
+    assert coarse.cloudmask.plan(resolution_m=100, upsample=True).warnings == ()
+    (still,) = coarse.cloudmask.plan(resolution_m=500, upsample=True).warnings
+    assert "Type" not in still
     assert "interpolated by 3 to 166.7 m, are coarser" in still
 
 
@@ -116,9 +118,9 @@ def test_fine_pixels_are_averaged_into_the_range_and_warned_of_where_they_leave_
 def test_upsample_factor():
     spec = get_spec("default")
     found = [upsample_factor((m, m), spec, asked=True) for m in (10, 50, 52, 60, 250, 300, 500)]
-    assert found == [1, 1, 1, 2, 5, 6, 10]
+    assert found == [1, 1, 1, 2, 3, 3, 3]
     assert upsample_factor((60.0, 60.0), spec, asked=False) == 1
-    assert upsample_factor((500.0, 500.0), spec, asked=3) == 3
+    assert upsample_factor((500.0, 500.0), spec, asked=10) == 10
     assert upsample_factor(None, spec, asked=4) == 4
     with pytest.raises(ArgumentError, match="Type resolution_m"):
         upsample_factor(None, spec, asked=True)

@@ -69,16 +69,13 @@ def _resolution(prepared: Prepared) -> Iterator[str]:
     if seen_m < finest * 0.9:
         yield f"{what} are finer than the {finest:g} m that the model was trained for. Load the cube coarser."
     elif seen_m > coarsest * 1.05:
-        advice = _upsampling(prepared, pixel_m) if geometry.factor == 1 else ""
+        advice = _upsampling(prepared, pixel_m) if geometry.factor == geometry.upsample == 1 else ""
         yield f"{what} are coarser than the {coarsest:g} m that the model was trained for.{advice}"
 
 
 def _upsampling(prepared: Prepared, pixel_m: float) -> str:
     by = upsample_factor(prepared.resolution, prepared.spec, asked=True)
-    text = f" Type upsample=True to interpolate them by {by} to {pixel_m / by:.4g} m ({by**2} times the work)"
-    return (
-        f"{text}, or a smaller factor such as upsample=3." if by > 3 and prepared.geometry.upsample == 1 else f"{text}."
-    )
+    return f" Type upsample=True to interpolate them by {by} to {pixel_m / by:.4g} m ({by**2} times the work)."
 
 
 def _halo(prepared: Prepared) -> Iterator[str]:

@@ -23,6 +23,11 @@ _RESOLUTION_SLACK = 0.05
 """A grid of 9.6 m counts as 10 m."""
 
 
+_UPSAMPLE_MOST = 3
+"""Factor that ``upsample=True`` stops at: with 2 and 3 the network of SEnSeI worked on pixels of 500 m (Francis et al.,
+2022, IEEE Transactions on Geoscience and Remote Sensing 60), and the work grows with its square."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Geometry:
     """Where a cube is cut. Lengths in pixels of the cube, unless they say cells (see `EngineSettings`)."""
@@ -103,7 +108,7 @@ def upsample_factor(resolution: tuple[float, float] | None, spec: ModelSpec, ask
     spec
         The model.
     asked
-        False or 1 for nothing, True for the smallest number that leads into the model's range, or a number.
+        False or 1 for nothing, True for the smallest number that leads into the model's range, at most 3, or a number.
 
     Returns
     -------
@@ -118,8 +123,8 @@ def upsample_factor(resolution: tuple[float, float] | None, spec: ModelSpec, ask
     Examples
     --------
     >>> from xcloudmask.models.registry import get_spec
-    >>> upsample_factor((500.0, 500.0), get_spec("default"), True)
-    10
+    >>> [upsample_factor((metres, metres), get_spec("default"), True) for metres in (30.0, 60.0, 500.0)]
+    [1, 2, 3]
     """
     finest, coarsest = spec.resolution_m
     if asked is False or (asked is not True and asked == 1):
@@ -133,7 +138,7 @@ def upsample_factor(resolution: tuple[float, float] | None, spec: ModelSpec, ask
         return asked
     pixel_m = math.sqrt(resolution[0] * resolution[1])
     if asked is True:
-        return max(1, math.ceil(pixel_m / coarsest - _RESOLUTION_SLACK))
+        return min(max(1, math.ceil(pixel_m / coarsest - _RESOLUTION_SLACK)), _UPSAMPLE_MOST)
     if pixel_m / asked < finest * (1 - _RESOLUTION_SLACK):
         raise ArgumentError(
             f"upsample={asked} makes pixels of {pixel_m / asked:.4g} m out of {pixel_m:.4g} m. Expected {finest:g} to "

@@ -75,8 +75,8 @@ def predict(
         averaged by a whole factor, and the probabilities brought back to the cube's grid.
     upsample
         True interpolates pixels coarser than the model was trained for, by the smallest whole factor that leads into
-        its range; a number says the factor. The mask stays on the cube's own grid. The work grows with the square of
-        the factor. False: coarse pixels are taken as they are, and `plan` warns.
+        its range, at most 3; a number says the factor. The mask stays on the cube's own grid. The work grows with the
+        square of the factor. False: coarse pixels are taken as they are, and `plan` warns.
     nodata
         Value of pixels without data, for all bands or per role. None: as declared by the cube or the sensor. NaN and
         infinite pixels are always nodata.
@@ -118,9 +118,9 @@ def predict(
     network rounded up to its stride, and all borders lie on multiples of the stride: with equal statistics, cutting a
     cube into chunks changes nothing.
 
-    Coarse pixels: with bilinear interpolation, the network of SEnSeI, trained on Sentinel-2 and Landsat 8, was found to
-    work on Sentinel-3 SLSTR at 167 to 250 m (Francis et al., 2022, IEEE Transactions on Geoscience and Remote Sensing
-    60). The models of this package have not been measured there.
+    Coarse pixels: the network of SEnSeI, trained on Sentinel-2 and Landsat 8, was found to work on the 500 m of
+    Sentinel-3 SLSTR, interpolated to 167 to 250 m (Francis et al., 2022, IEEE Transactions on Geoscience and Remote
+    Sensing 60). The accuracy of this package's models has not been measured there.
 
     Examples
     --------

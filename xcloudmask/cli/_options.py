@@ -80,7 +80,7 @@ NodataOption = Annotated[
 UpsampleOption = Annotated[
     str | None,
     typer.Option(
-        "--upsample", metavar="N", show_default=False, help="Interpolate coarse pixels: by N, or auto for what suits."
+        "--upsample", metavar="N", show_default=False, help="Interpolate coarse pixels: by N, or auto for up to 3."
     ),
 ]
 ScaleOption = Annotated[
