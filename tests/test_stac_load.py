@@ -374,6 +374,72 @@ def test_band_beyond_those_of_the_file(shelf):
         load(shelf.items("p"))
 
 
+@pytest.mark.parametrize("code", ["nonsense", {"a": 1}, [1], 999_999])
+def test_coordinate_systems_that_are_none(shelf, code):
+    item = of(shelf.scene("a"))
+    item.properties["proj:code"] = code
+    with pytest.raises(InputError, match="is no CRS"):
+        load([item], policy=HrefPolicy(allow_files=True))
+    with pytest.raises(ArgumentError, match="crs="):
+        load(shelf.items("a"), crs="nonsense")
+
+
+def test_items_far_apart_make_no_cube_of_nothing(shelf):
+    shelf.scene("a")
+    shelf.scene("b", grid=grid_cube(y=-100_000_000.0))
+    items = shelf.items("a")
+    far = json.loads((shelf.folder / "b.json").read_text()) | {"id": "far"}
+    with pytest.raises(InputError, match="far apart"):
+        load([*items, of(far)], policy=HrefPolicy(allow_files=True))
+    with pytest.raises(InputError, match="far apart"):
+        load(items, resolution=1e-6)
+
+
+@pytest.mark.parametrize("shape", [[0, 10], [-5, 10], [1e12, 1e12], [float("nan"), 3]])
+def test_shapes_that_are_none(shelf, shape):
+    item = shelf.scene("a")
+    for asset in item["assets"].values():
+        asset["proj:shape"] = shape
+    policy = HrefPolicy(allow_files=True)
+    if shape == [0, 10]:
+        assert load([of(item)], policy=policy).sizes["x"] == SIDE, "the header of the file counts"
+        return
+    with pytest.raises(HrefError, match="max_pixels"):
+        load([of(item)], policy=policy)
+
+
+def test_tasks_of_two_bands_of_one_file_have_two_names(shelf):
+    """The same variable, the same address, another band: dask must not take one for the other."""
+    bands = {name: np.full((32, 32), value, np.uint16) for value, name in enumerate(("blue", "green", "red", "nir"), 1)}
+    grid = grid_cube(shape=(32, 32))
+    cat.write_tif(shelf.folder / "p.tif", bands, grid, nodata=0)
+    item = cat.planet(cat.Shot.of(grid, hrefs={"all": str(shelf.folder / "p.tif")}))
+    turned = json.loads(json.dumps(item))
+    turned["assets"]["ortho_analytic_4b_sr"]["eo:bands"].reverse()
+    one, other = (load([of(i)], bands=["red"], policy=HrefPolicy(allow_files=True))["red"] for i in (item, turned))
+    assert one.data.name != other.data.name
+    here, there = dask.compute(one, other)
+    assert (here == 3).all()
+    assert (there == 2).all()
+
+
+def test_jpeg_2000_in_many_threads(shelf):
+    """Lossless JPEG 2000 beside GeoTIFFs; GDAL must have one file open at a time then."""
+    import rasterio
+
+    item = shelf.scene("a", grid=grid_cube(shape=(256, 256)))
+    with rasterio.open(shelf.folder / "a-B04.tif") as file:
+        profile, pixels = file.profile, file.read()
+    options = {"QUALITY": "100", "REVERSIBLE": "YES", "YCBCR420": "NO"}
+    profile = {key: profile[key] for key in ("width", "height", "count", "dtype", "crs", "transform")}
+    with rasterio.open(shelf.folder / "a-B04.jp2", "w", driver="JP2OpenJPEG", **profile, **options) as file:
+        file.write(pixels)
+    item["assets"]["B04"]["href"] = str(shelf.folder / "a-B04.jp2")
+    cube = load([of(item)], policy=HrefPolicy(allow_files=True), chunks=64, on_error="skip")
+    with dask.config.set(scheduler="threads", num_workers=4):
+        np.testing.assert_array_equal(cube.compute()["red"].values[0], shelf.pixels["a", "red"])
+
+
 # --- time steps ---
 
 
@@ -411,6 +477,13 @@ def test_files_only_for_items_of_files(shelf):
     item = of(shelf.scene("a"))
     with pytest.raises(HrefError, match="is a file of this machine"):
         load([item])
+    # What an item says of itself does not make it one that was read here.
+    for self_link in (str(shelf.folder / "a.json"), f"file://{shelf.folder}/a.json"):
+        document = item.to_dict(include_self_link=False, transform_hrefs=False)
+        document["links"] = [{"rel": "self", "href": self_link}]
+        document["_xcloudmask_from_file"] = True
+        with pytest.raises(HrefError, match="is a file of this machine"):
+            load([of(document)])
     assert load([item], policy=HrefPolicy(allow_files=True)).sizes["time"] == 1
     assert load(shelf.items("a")).sizes["time"] == 1
 

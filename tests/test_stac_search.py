@@ -237,6 +237,15 @@ def test_nobody_answers():
         search("http://127.0.0.1:9", collections="x")
 
 
+def test_an_item_that_is_none_is_named(tmp_path):
+    broken = cat.cdse(S2, baseline="05.10")
+    broken["properties"]["datetime"] = "2024-05-14T10:50:31Z"
+    broken["assets"] = {"B04_10m": "here"}
+    write_items(tmp_path, [broken])
+    with serve_api(tmp_path) as root, pytest.raises(CatalogueError, match=r"item 'S2A_MSIL2A.*no valid STAC item"):
+        search(root, collections="sentinel-2-l2a")
+
+
 @pytest.mark.parametrize("full", [True, False])
 def test_pages_without_end(full):
     def answer(request):

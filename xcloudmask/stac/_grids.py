@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["area_of", "cube_grid", "grid_name"]
 
+_MAX_SIDE_PX = 5_000_000
 _SAME = 1e-3
 """Share of a pixel by which grids may differ."""
 
@@ -68,7 +69,10 @@ def cube_grid(
     """
     from odc.geo import CRS
 
-    wanted = None if crs is None else CRS(crs)
+    try:
+        wanted = None if crs is None else CRS(crs)
+    except (RuntimeError, ValueError, TypeError) as error:  # pyproj's error is a RuntimeError
+        raise ArgumentError(f"crs={crs!r:.80} is unknown ({error!r:.100}). Expected such as 'EPSG:32631'.") from error
     native = {grid_name(grid) for _, grid in grids}
     own = grids[0][1].crs
     if len(native) == 1 and resolution is None and wanted in (None, own):
@@ -120,6 +124,7 @@ def _native(grids: Sequence[tuple[pystac.Item, GeoBox]], area: Any | None) -> Ge
         top, bottom = max(top, _floor(rows[0])), min(bottom, _ceil(rows[1]))
         if left >= right or top >= bottom:
             raise InputError("No item touches the wanted area. Check bbox or geometry: degrees, west before south.")
+    _check_sides(bottom - top, right - left)
     corner = Affine(first.a, 0, first.c + left * first.a, 0, first.e, first.f + top * first.e)
     return GeoBox((bottom - top, right - left), corner, grids[0][1].crs)
 
@@ -170,5 +175,16 @@ def _asked(
         )
         if sides[0] >= sides[2] or sides[1] >= sides[3]:
             raise InputError("No item touches the wanted area. Check bbox or geometry: degrees, west before south.")
-        return GeoBox.from_bbox(sides, crs, resolution=resolution)
-    return GeoBox.from_bbox((union.left, union.bottom, union.right, union.top), crs, resolution=resolution)
+    else:
+        sides = (union.left, union.bottom, union.right, union.top)
+    _check_sides((sides[3] - sides[1]) / resolution, (sides[2] - sides[0]) / resolution)
+    return GeoBox.from_bbox(sides, crs, resolution=resolution)
+
+
+def _check_sides(height: float, width: float) -> None:
+    """Refuse what would be millions of chunks of nothing between items far apart."""
+    if not max(height, width) <= _MAX_SIDE_PX:
+        raise InputError(
+            f"The cube would have {height:,.0f} x {width:,.0f} pixels, since the items lie far apart. Expected at most "
+            f"{_MAX_SIDE_PX:,} along a side. Type bbox=, or load fewer items at a time."
+        )

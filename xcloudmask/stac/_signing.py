@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -12,12 +13,11 @@ from xcloudmask.stac.catalogues import Sign
 from xcloudmask.stac.driver import GuardedDriver
 from xcloudmask.stac.hrefs import check_href
 
-__all__ = ["SceneDriver", "SourceNote"]
+__all__ = ["SceneDriver", "SourceNote", "takes_turns"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceNote:
-    """What odc-stac carries along with a file, for the reader."""
+class SourceNote(TypedDict):
+    """What odc-stac carries along with a file, for the reader; a plain dict, since odc-stac looks into it."""
 
     item: str
     """Id of the item."""
@@ -25,6 +25,14 @@ class SourceNote:
     """Key of the asset."""
     band: int
     """Band of the file, from 1."""
+    subdataset: str
+    """Asset and band once more: odc-loader makes the names of tasks from this and the address."""
+
+
+def takes_turns(href: str, *, exclusive: bool = False) -> AbstractContextManager[None]:
+    """Wait for the turn to open a file: GDAL reads GeoTIFF in many threads, and JPEG 2000 only alone."""
+    alone = exclusive or not href.partition("?")[0].lower().endswith((".tif", ".tiff"))
+    return file_turns.alone() if alone else file_turns.shared()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,10 +101,11 @@ class _SigningReader:
         href = self.src.uri
         if self.driver.sign is not None:
             # No token for an address that is refused; what the hook returns is checked again below.
-            check_href(href, item=note.item, asset=note.asset, policy=policy)
+            check_href(href, item=note["item"], asset=note["asset"], policy=policy)
             href = self.driver.sign(href)
-        source = self.src.patch(uri=href, band=note.band, driver_data=(note.item, note.asset))
-        with file_turns.alone() if self.driver.exclusive else file_turns.shared():
+        names = (note["item"], note["asset"])
+        source = self.src.patch(uri=href, band=note["band"], subdataset=None, driver_data=names)
+        with takes_turns(self.src.uri, exclusive=self.driver.exclusive):
             found: tuple[tuple[slice, slice], np.ndarray[Any, Any]] = self.driver.guarded.open(source, self.ctx).read(
                 cfg, dst_geobox, dst=dst, selection=selection
             )
@@ -122,4 +131,5 @@ class _SceneParser:
 
     def driver_data(self, md: Any, band_key: tuple[str, int]) -> SourceNote:
         note = md.assets[band_key[0]].extra_fields["xcloudmask:source"]
-        return SourceNote(item=md.id, asset=note["asset"], band=note["band"])
+        asset, band = note["asset"], note["band"]
+        return SourceNote(item=md.id, asset=asset, band=band, subdataset=f"{asset}:{band}")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Source", "declared_grid", "find_source"]
 
+_FAR = 1e9
+"""No number of a grid is as large."""
 _NOT_IMAGES = ("thumbnail", "overview", "metadata")
 
 
@@ -185,7 +187,7 @@ def declared_grid(item: pystac.Item, asset: str) -> GeoBox | None:
     shape: Any = fields.get("proj:shape")
     transform: Any = fields.get("proj:transform")
     code = fields.get("proj:code") or fields.get("proj:epsg") or fields.get("proj:wkt2") or fields.get("proj:projjson")
-    if code is None or not _numbers(shape, (2,)) or not _numbers(transform, (6, 9)):
+    if code is None or not _numbers(shape, (2,)) or not _numbers(transform, (6, 9)) or min(shape) < 1:
         return None
     from affine import Affine
 
@@ -194,7 +196,11 @@ def declared_grid(item: pystac.Item, asset: str) -> GeoBox | None:
         raise InputError(
             f"Item {item.id!r}, asset {asset!r}: the grid is rotated or flipped. Type crs= and resolution=."
         )
-    return GeoBox((int(shape[0]), int(shape[1])), affine, CRS(f"EPSG:{code}" if isinstance(code, int) else code))
+    try:
+        crs = CRS(f"EPSG:{code}" if isinstance(code, int) else code)
+    except (RuntimeError, ValueError, TypeError) as error:  # pyproj's error is a RuntimeError
+        raise InputError(f"Item {item.id!r}, asset {asset!r}: {code!r:.80} is no CRS ({error!r:.100}).") from error
+    return GeoBox((int(shape[0]), int(shape[1])), affine, crs)
 
 
 def _numbers(values: Any, lengths: tuple[int, ...]) -> bool:
@@ -202,4 +208,5 @@ def _numbers(values: Any, lengths: tuple[int, ...]) -> bool:
         isinstance(values, list | tuple)
         and len(values) in lengths
         and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+        and all(-_FAR < value < _FAR for value in values)
     )

@@ -22,6 +22,9 @@ PathLikes = str | PathLike[str] | Sequence[str | PathLike[str]]
 
 _MAX_DOCUMENTS = 100_000
 
+FROM_FILE = "_xcloudmask_from_file"
+"""Attribute of items that were read from a file of this machine; no JSON can set it."""
+
 
 def read_items(
     paths: PathLikes,
@@ -138,6 +141,8 @@ def _item(document: Any, href: str) -> pystac.Item:
     if item.collection_id is None and links:
         item.collection_id = document.get("collection")
     item.set_self_href(href if is_web(href) else _absolute(href))
+    if not is_web(href):
+        setattr(item, FROM_FILE, True)
     return item
 
 

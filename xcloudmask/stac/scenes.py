@@ -12,12 +12,13 @@ from xcloudmask._sensor import Sensor
 from xcloudmask.errors import ArgumentTypeError, BandNotFoundError, InputError, ReadError
 from xcloudmask.sensors import get_sensor
 from xcloudmask.stac._grids import grid_name
-from xcloudmask.stac._json import is_web
+from xcloudmask.stac._signing import takes_turns
 from xcloudmask.stac.assets import Source, declared_grid, find_source
 from xcloudmask.stac.catalogues import Sign
 from xcloudmask.stac.guard import guard_items, open_guarded
 from xcloudmask.stac.hrefs import HrefPolicy, check_href
 from xcloudmask.stac.items import sensor_of
+from xcloudmask.stac.read import FROM_FILE
 
 if TYPE_CHECKING:
     import pystac
@@ -138,9 +139,8 @@ def _instant(item: pystac.Item) -> Any:
 
 
 def item_policy(item: pystac.Item, policy: HrefPolicy) -> HrefPolicy:
-    """Items that were read from files of this machine may name files of it."""
-    here = item.get_self_href()
-    return replace(policy, allow_files=True) if here is not None and not is_web(here) and "://" not in here else policy
+    """Items that `read_items` read from files of this machine may name files of it, whatever their links say."""
+    return replace(policy, allow_files=True) if getattr(item, FROM_FILE, False) else policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +184,7 @@ class _Looker:
         policy = item_policy(item, self.policy)
         href = check_href(item.assets[asset].href, item=item, asset=asset, policy=policy)
         href = href if self.sign is None else self.sign(href)
-        with open_guarded(href, item=item, asset=asset, policy=policy) as dataset:
+        with takes_turns(href), open_guarded(href, item=item, asset=asset, policy=policy) as dataset:
             if dataset.crs is None:
                 raise ReadError(f"Item {item.id!r}, asset {asset!r}: the file has no georeference.")
             affine = dataset.transform

@@ -118,7 +118,7 @@ def _collect(asked: Any, root: str, *, most: int, bounded: bool) -> list[pystac.
     items: list[pystac.Item] = []
     # pystac-client ends at a page without items, so that this loop ends.
     for page in asked.pages_as_dicts():
-        items += [library.Item.from_dict(feature, preserve_dict=False) for feature in page.get("features") or ()]
+        items += [_item(feature, library, root) for feature in page.get("features") or ()]
         if len(items) >= most and bounded:
             return items[:most]
         if len(items) > most:
@@ -127,6 +127,15 @@ def _collect(asked: Any, root: str, *, most: int, bounded: bool) -> list[pystac.
                 "type limit=... for more."
             )
     return items
+
+
+def _item(feature: Any, library: Any, root: str) -> pystac.Item:
+    try:
+        item: pystac.Item = library.Item.from_dict(feature, preserve_dict=False)
+    except (library.STACError, library.STACTypeError, KeyError, ValueError, TypeError, AttributeError) as error:
+        name = feature.get("id", "without id") if isinstance(feature, dict) else feature
+        raise CatalogueError(f"{redact(root)}: item {name!r:.80} is no valid STAC item ({error!r:.200}).") from error
+    return item
 
 
 @contextmanager
