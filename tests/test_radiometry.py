@@ -379,6 +379,19 @@ def test_a_dataset_around_a_stack():
     np.testing.assert_allclose(result["image"], np.where(stack == 0, np.nan, stack * 1e-4), rtol=1e-6)
 
 
+def test_bands_with_and_without_time():
+    cube = odc_dataset(times=2)
+    mixed = cube.assign(blue=cube.red[0].drop_vars("time"), index=("time", [1, 2]))
+    result = to_reflectance(
+        mixed, scale={"red": 1e-4, "green": 1e-4, "nir": 2e-4, "blue": (1e-4, -0.1)}, nodata={"red": 7}
+    )
+    np.testing.assert_allclose(result.blue, cube.red[0] * 1e-4 - 0.1, atol=1e-6)
+    np.testing.assert_allclose(result.nir, cube.nir * 2e-4, rtol=1e-5)
+    xr.testing.assert_identical(result["index"], mixed["index"])
+    with pytest.raises(ArgumentError, match="has the role 'swir'"):
+        to_reflectance(cube, scale=1e-4, nodata={"swir": 0})
+
+
 def test_what_was_converted_is_known():
     cube = dated(odc_dataset(times=2), [1e-4, 2e-4], [0.0, -0.1])
     result = to_reflectance(cube)

@@ -13,9 +13,17 @@ from xcloudmask._sensor import Band, Sensor, fold_name
 from xcloudmask.bands import BandSelection, declared_sensor, select_bands
 from xcloudmask.errors import InputError, NotACubeError
 from xcloudmask.grid import spatial_dims, time_dim
-from xcloudmask.options import Scale
+from xcloudmask.options import Scale, scale_pairs
 from xcloudmask.radiometry._bandscale import BandScale, constant
-from xcloudmask.radiometry._nodata import APPLIED, NODATA_ATTRS, Nodata, declared_nodata, nodata_values, table_band
+from xcloudmask.radiometry._nodata import (
+    APPLIED,
+    NODATA_ATTRS,
+    Nodata,
+    declared_nodata,
+    given_nodata,
+    nodata_values,
+    table_band,
+)
 from xcloudmask.radiometry._scales import band_scales, kelvin, reflective
 from xcloudmask.radiometry.level1 import brightness_temperature
 from xcloudmask.sensors import SENSORS, get_sensor
@@ -142,16 +150,16 @@ def _dataset(cube: xr.Dataset, table: Sensor | None, scale: Scale | None, nodata
         shown = ", ".join(map(repr, cube.data_vars)) or "none"
         raise NotACubeError(f"No variable of the Dataset is a band of an image. Found: {shown}.")
     if len(bands) == 1 and len(cube[bands[0]].dims) > 2 + (time_dim(cube) is not None):
-        converted = {bands[0]: _array(cube[bands[0]], table, scale, nodata)}
-    else:
-        names = {str(name): str(name) for name in bands}
-        selection = select_bands(cube[bands], roles=tuple(names), bands=names)
-        found = _known(selection, table, scale)
-        empty = nodata_values(selection, nodata=nodata, sensor=table)
-        converted = {
-            name: _band(cube[name], one, empty[index], table_band(table, str(name), str(name)))
-            for index, (name, one) in enumerate(zip(bands, found, strict=True))
-        }
+        return _without_scales(cube.assign({bands[0]: _array(cube[bands[0]], table, scale, nodata)}))
+    names = tuple(map(str, bands))
+    pairs, empty = scale_pairs(scale, names), given_nodata(nodata, names)
+    converted = {}
+    # One by one: bands need not have the same dimensions.
+    for name in names:
+        selection = select_bands(cube[[name]], roles=(name,), bands={name: name})
+        (found,) = _known(selection, table, {name: pairs[name]} if name in pairs else None)
+        (value,) = nodata_values(selection, nodata={name: empty[name]} if name in empty else None, sensor=table)
+        converted[name] = _band(cube[name], found, value, table_band(table, name, name))
     return _without_scales(cube.assign(converted))
 
 

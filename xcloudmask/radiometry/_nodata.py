@@ -14,7 +14,16 @@ from xcloudmask.bands import BandSelection
 from xcloudmask.errors import ArgumentError, ArgumentTypeError
 from xcloudmask.sensors import get_sensor
 
-__all__ = ["APPLIED", "NODATA_ATTRS", "Nodata", "declared_nodata", "nodata_values", "number", "table_band"]
+__all__ = [
+    "APPLIED",
+    "NODATA_ATTRS",
+    "Nodata",
+    "declared_nodata",
+    "given_nodata",
+    "nodata_values",
+    "number",
+    "table_band",
+]
 
 Nodata = float | Mapping[str, float | None] | None
 """What ``nodata=`` takes: one number for all bands, role -> number, or None for what is declared."""
@@ -61,7 +70,7 @@ def nodata_values(
     >>> nodata_values(select_bands(cube, roles=("red",)))
     (0.0,)
     """
-    given = _given_nodata(nodata, selection.roles)
+    given = given_nodata(nodata, selection.roles)
     table = selection.sensor if sensor is None else get_sensor(sensor)
     return tuple(
         None
@@ -73,7 +82,8 @@ def nodata_values(
     )
 
 
-def _given_nodata(nodata: Nodata, roles: tuple[str, ...]) -> dict[str, float | None]:
+def given_nodata(nodata: Nodata, roles: tuple[str, ...]) -> dict[str, float | None]:
+    """Check ``nodata=``, and spread it over the bands that the caller spoke of."""
     if nodata is None:
         return {}
     if not isinstance(nodata, Mapping):
