@@ -237,6 +237,31 @@ def test_nobody_answers():
         search("http://127.0.0.1:9", collections="x")
 
 
+@pytest.mark.parametrize("where", ["search", "next"])
+def test_links_to_other_hosts_are_not_followed(where):
+    """They would get the headers, a token perhaps."""
+
+    def answer(request):
+        root = f"http://127.0.0.1:{request.server.server_port}"
+        other = root.replace("127.0.0.1", "localhost")
+        asked.append(request.headers["Host"])
+        conforms = ["https://api.stacspec.org/v1.0.0/core", "https://api.stacspec.org/v1.0.0/item-search"]
+        target = other if where == "search" else root
+        links = [{"rel": "search", "href": f"{target}/search", "type": "application/geo+json", "method": "POST"}]
+        if request.path == "/search":
+            again = [{"rel": "next", "href": f"{other}/search", "method": "POST", "body": {}}]
+            page = {"type": "FeatureCollection", "features": [cat.cdse(S2, baseline="05.10")], "links": again}
+            return 200, json.dumps(page).encode()
+        landing = {"type": "Catalog", "stac_version": "1.0.0", "id": "x", "description": "x"}
+        return 200, json.dumps({**landing, "conformsTo": conforms, "links": links}).encode()
+
+    asked = []
+    with answering(answer) as root, pytest.raises(CatalogueError, match="leads to another host, 'localhost'"):
+        search(root, collections="x", headers={"X-Token": "secret"})
+    assert asked
+    assert not any("localhost" in host for host in asked)
+
+
 def test_an_item_that_is_none_is_named(tmp_path):
     broken = cat.cdse(S2, baseline="05.10")
     broken["properties"]["datetime"] = "2024-05-14T10:50:31Z"

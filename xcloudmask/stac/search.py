@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
 
 from xcloudmask._optional import require
 from xcloudmask.errors import ArgumentError, CatalogueError, XCloudMaskError
@@ -110,6 +111,7 @@ def search(
         client = pystac_client.Client.open(root, headers=dict(headers or {}), timeout=_TIMEOUT_S)
         # pystac-client takes `limit` for the size of a page.
         asked = client.search(**options, limit=min(page_size, most + 1), max_items=None)
+        _stay(root, asked.url)
         return _collect(asked, root, most=most, bounded=limit is not None)
 
 
@@ -126,7 +128,19 @@ def _collect(asked: Any, root: str, *, most: int, bounded: bool) -> list[pystac.
                 f"{redact(root)} has more than {most} items for this search. Narrow it by bbox, dates or query, or "
                 "type limit=... for more."
             )
+        for link in page.get("links") or ():
+            if link.get("rel") == "next":
+                _stay(root, link.get("href"))
     return items
+
+
+def _stay(root: str, href: Any) -> None:
+    """Refuse links of an API to other hosts: they would get its headers, and might be hosts of this network."""
+    host = urlsplit(urljoin(root, str(href))).hostname
+    if host != urlsplit(root).hostname:
+        raise CatalogueError(
+            f"{redact(root)} leads to another host, {host!r}. If you trust it, search there: give its URL as url=."
+        )
 
 
 def _item(feature: Any, library: Any, root: str) -> pystac.Item:
