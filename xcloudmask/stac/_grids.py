@@ -90,7 +90,7 @@ def grid_name(grid: GeoBox) -> str:
     affine = grid.transform
     phase = ((affine.c / affine.a) % 1, (affine.f / affine.e) % 1)
     rounded = (round(part / _SAME) * _SAME % 1 for part in phase)
-    return f"{grid.crs} {affine.a:g} m pixels, offset {', '.join(f'{part:.3g}' for part in rounded)}"
+    return f"{grid.crs} pixels of {affine.a:g} x {-affine.e:g}, offset {', '.join(f'{part:.3g}' for part in rounded)}"
 
 
 def _several(grids: Sequence[tuple[pystac.Item, GeoBox]], *, one_crs: bool) -> InputError:
