@@ -9,8 +9,8 @@ import pytest
 import stac_items as cat
 from http_server import Fault, serve
 from stac_server import serve_api
+from stac_shelf import ROLES, Shelf, grid_cube
 from test_cli import names, run
-from test_stac_load import ROLES, Shelf, grid_cube
 
 import xcloudmask
 from xcloudmask.io import open_mask

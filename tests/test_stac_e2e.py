@@ -73,6 +73,13 @@ CASES = {
         sensor="landsat-tm-c2-l2", bands=TM, build=partial(cat.usgs, satellite="LT05"), floor=0.70
     ),
     "landsat-l1-usgs": Case(sensor="landsat-oli-c2-l1", bands=L1, build=partial(cat.usgs, level="L1TP"), floor=0.70),
+    "landsat-tm-l1-usgs": Case(
+        sensor="landsat-tm-c2-l1",
+        bands={"red": "B3", "green": "B2", "nir": "B4"},
+        build=partial(cat.usgs, level="L1TP", satellite="LT05"),
+        floor=0.70,
+        known=False,
+    ),
     "hls-l30": Case(
         sensor="hls-l30",
         bands={"red": "B04", "green": "B03", "nir": "B05"},
