@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 
 import dask
@@ -118,6 +119,15 @@ def test_two_sensors_in_one_cube(shelf):
     assert cube["red"].attrs["band"] == "SR_B4 SR_B3"
     assert cube["red"].attrs["scale_factor"] == 2.75e-5
     assert cube["platform"].values.tolist() == ["landsat-8", "landsat-7"]
+
+
+def test_times_with_and_without_zones(shelf):
+    """West of Greenwich by name, and nothing said: UTC."""
+    items = [of(shelf.scene(name, time=f"2024-05-{day}T10:50:31Z")) for name, day in (("a", 14), ("b", 15))]
+    items[0].datetime = items[0].datetime.replace(tzinfo=None)
+    items[1].datetime = dt.datetime.fromisoformat("2024-05-14T05:50:31-05:00")
+    cube = load(items, policy=HrefPolicy(allow_files=True))
+    assert set(cube["time"].values.astype("M8[s]").astype(str)) == {"2024-05-14T10:50:31"}
 
 
 def test_nothing_to_load():

@@ -22,7 +22,7 @@ from xcloudmask.stac.catalogues import SignChoice, resolve_sign
 from xcloudmask.stac.driver import GuardedDriver
 from xcloudmask.stac.facts import add_facts
 from xcloudmask.stac.hrefs import HrefPolicy, check_href
-from xcloudmask.stac.scenes import Scene, inspect_scenes, item_policy
+from xcloudmask.stac.scenes import Scene, inspect_scenes, instant_of, item_policy
 
 if TYPE_CHECKING:
     import pystac
@@ -198,7 +198,7 @@ def _groups(scenes: Sequence[Scene], groupby: GroupBy, grid: GeoBox) -> list[int
         return list(range(len(scenes)))
     ((longitude, _),) = grid.extent.centroid.to_crs("EPSG:4326").points
     shift = dt.timedelta(hours=longitude / 15)
-    days = [(_instant(scene) + shift).date() for scene in scenes]
+    days = [(instant_of(scene.item) + shift).date() for scene in scenes]
     order = {day: step for step, day in enumerate(sorted(set(days)))}
     groups = [order[day] for day in days]
     for step, day in enumerate(order):
@@ -215,13 +215,6 @@ def _check_mosaic(scenes: Sequence[Scene], day: dt.date) -> None:
                 f"The items of {day} have different scales or offsets for {name!r}: {shown}. Their DN do not fit into "
                 "one image. Type groupby='id', mask, and mosaic what is clear."
             )
-
-
-def _instant(scene: Scene) -> dt.datetime:
-    instant = scene.item.datetime or scene.item.common_metadata.start_datetime
-    if instant is None:
-        raise InputError(f"Item {scene.item.id!r} has no datetime.")
-    return instant
 
 
 def _members(scenes: Sequence[Scene], groups: Sequence[int]) -> list[list[Scene]]:
@@ -247,7 +240,7 @@ def _plain_item(scene: Scene, policy: HrefPolicy, order: int) -> pystac.Item:
         item.id,
         item.geometry,
         item.bbox,
-        _instant(scene),
+        instant_of(scene.item),
         properties,
         stac_extensions=["https://stac-extensions.github.io/projection/v2.0.0/schema.json"],
         collection="xcloudmask",

@@ -172,7 +172,9 @@ class _Filter:
             return True
         common = item.common_metadata
         first, last = item.datetime or common.start_datetime, item.datetime or common.end_datetime
-        return first is not None and last is not None and first <= self._range[1] and last >= self._range[0]
+        if first is None or last is None:
+            return False
+        return _in_utc(first) <= self._range[1] and _in_utc(last) >= self._range[0]
 
     def _touches(self, item: pystac.Item) -> bool:
         from shapely.geometry import box, shape  # type: ignore[import-untyped]
@@ -180,6 +182,10 @@ class _Filter:
         if item.geometry is None:
             return False
         return bool(shape(item.geometry).intersects(box(*self._box or ())))
+
+
+def _in_utc(instant: dt.datetime) -> dt.datetime:
+    return instant.replace(tzinfo=dt.UTC) if instant.tzinfo is None else instant
 
 
 def check_bbox(bbox: Sequence[float]) -> tuple[float, float, float, float]:

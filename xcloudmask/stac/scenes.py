@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import pystac
     from odc.geo.geobox import GeoBox
 
-__all__ = ["Scene", "inspect_scenes", "split_by_grid"]
+__all__ = ["Scene", "inspect_scenes", "instant_of", "item_policy", "split_by_grid"]
 
 _THREADS = 8
 
@@ -99,7 +100,7 @@ def inspect_scenes(
     """
     table = None if sensor is None else get_sensor(sensor)
     scenes: list[Scene] = []
-    for item in sorted(_checked(items), key=lambda item: (_instant(item), item.id)):
+    for item in sorted(_checked(items), key=lambda item: (instant_of(item), item.id)):
         known = sensor_of(item) if table is None else table
         sources = {name: find_source(item, name, known) for name in names}
         guard_items([item], [source.asset for source in sources.values()], policy=item_policy(item, policy))
@@ -131,11 +132,12 @@ def _checked(items: Iterable[pystac.Item]) -> list[pystac.Item]:
     return given
 
 
-def _instant(item: pystac.Item) -> Any:
+def instant_of(item: pystac.Item) -> dt.datetime:
+    """Return when an item was taken, in UTC, which is what times without a zone are taken for."""
     instant = item.datetime or item.common_metadata.start_datetime
     if instant is None:
         raise InputError(f"Item {item.id!r} has no datetime. Expected one, or start_datetime.")
-    return instant
+    return instant.replace(tzinfo=dt.UTC) if instant.tzinfo is None else instant.astimezone(dt.UTC)
 
 
 def item_policy(item: pystac.Item, policy: HrefPolicy) -> HrefPolicy:
