@@ -10,6 +10,7 @@ import numpy as np
 import odc.geo.xr  # noqa: F401 - registers .odc
 import pytest
 import stac_items as cat
+import xarray as xr
 from stac_shelf import ROLES, SIDE, Shelf, grid_cube, of
 
 import xcloudmask
@@ -173,6 +174,17 @@ def test_mixed_baselines_are_the_same_reflectance_and_the_same_masks(shelf, tiny
     without = cube.drop_vars([name for name in cube.coords if str(name).endswith(("_scale_factor", "_add_offset"))])
     plain = xcloudmask.predict(without, model=tiny_model, sensor=None).values
     np.testing.assert_array_equal(plain[0], plain[1])
+
+
+def test_cubes_are_stored_as_they_are(shelf, tmp_path):
+    """DN, offsets per date and names of items come back from Zarr; warnings are errors here."""
+    cube = mixed(shelf).drop_encoding()
+    cube.to_zarr(tmp_path / "cube.zarr", consolidated=False)
+    again = xr.open_zarr(tmp_path / "cube.zarr", consolidated=False, mask_and_scale=False)
+    for name in ("red", "red_add_offset", "item_id", "platform", "sun_elevation"):
+        assert again[name].values.tolist() == cube[name].values.tolist()
+    assert again.attrs == {"sensor": "sentinel-2-l2a"}
+    assert again["red"].attrs["nodata"] == 0
 
 
 def test_unknown_offsets_are_nan_next_to_known_ones(shelf):

@@ -31,7 +31,7 @@ def add_facts(cube: xr.Dataset, steps: _Steps) -> xr.Dataset:
     -------
     Dataset
     """
-    coords: dict[str, Any] = {"item_id": ("time", np.array([" ".join(s.item.id for s in step) for step in steps]))}
+    coords = _texts("item_id", steps, lambda scene: scene.item.id)
     coords |= _texts("platform", steps, lambda scene: platform_of(scene.item) or "")
     coords |= _texts("processing_baseline", steps, _baseline)
     for name in ("sun_elevation", "sun_azimuth"):
@@ -59,7 +59,8 @@ def _baseline(scene: Scene) -> str:
 
 def _texts(name: str, steps: _Steps, text_of: Callable[[Scene], str]) -> dict[str, Any]:
     values = [" ".join(dict.fromkeys(text for text in map(text_of, step) if text)) for step in steps]
-    return {name: ("time", np.array(values))} if any(values) else {}
+    # Objects: texts of one fixed length have no specification in Zarr v3, and xarray would warn of them.
+    return {name: ("time", np.array(values, dtype=object))} if any(values) else {}
 
 
 def _numbers(name: str, steps: _Steps) -> dict[str, Any]:
