@@ -172,3 +172,16 @@ def test_relief_keeps_the_colour():
     image = np.random.default_rng(0).uniform(0.1, 0.3, (3, 32, 32)).astype(np.float32)
     shade = augment.relief(image, np.random.default_rng(1)) / image
     np.testing.assert_allclose(shade[0], shade[2], rtol=1e-4)
+
+
+def test_a_jittered_level_keeps_its_flag_and_what_was_given_up():
+    level = np.array([1, -0.5, -2.0, 0.3, -1.0, 0, 0], np.float32)
+    draws = np.stack([augment.jitter_level(level, spread=0.4, rng=np.random.default_rng(i)) for i in range(400)])
+    assert (draws[:, 0] == 1).all()
+    assert (draws[:, 5:] == 0).all()
+    logs = draws * normalize.LEVEL_UNIT
+    # A third of the spread for each band beside that of all.
+    assert logs[:, 1].std() == pytest.approx(0.4 * (1 + 1 / 9) ** 0.5, rel=0.15)
+    assert (logs[:, 1] - logs[:, 3]).std() == pytest.approx(0.4 * 2**0.5 / 3, rel=0.15)
+    assert (logs[:, 2] - logs[:, 1]).std() == pytest.approx(0.2, rel=0.15)
+    np.testing.assert_array_equal(augment.jitter_level(level, spread=0.0, rng=np.random.default_rng(0)), level)

@@ -91,6 +91,28 @@ def test_the_same_command_resumes_to_the_same_bytes(model, tmp_path):
     assert (tmp_path / "tiny.safetensors").read_bytes() == weights
 
 
+def test_a_run_that_comes_after_another(tmp_path):
+    first = tiny_config(name="first")
+    (tmp_path / "first.toml").write_text(to_toml(first))
+    second = tiny_config(name="second", learning_rate=1e-9)
+    second = replace(second, model=replace(second.model, after="first.toml"))
+    path = tmp_path / "second.toml"
+    path.write_text(to_toml(second))
+    done = run("train", path, "--out", tmp_path / "out", "--steps", 2, "--quiet")
+    assert done.exit_code == 0, done.output
+    card = json.loads((tmp_path / "out" / "second.json").read_text())
+    before = json.loads((tmp_path / "out" / "first" / "first.json").read_text())
+    assert card["training"]["command"] == "xcloudmask train second.toml --steps 2"
+    assert card["training"]["start"]["sha256"] == before["sha256"]
+    assert (card["training"]["steps"], before["training"]["steps"]) == (2, 2)
+    # With a model to start from, the first run is not made.
+    again = run("train", path, "--out", tmp_path / "other", "--from", tmp_path / "out" / "first" / "first.json", "-q")
+    assert again.exit_code == 0, again.output
+    assert not (tmp_path / "other" / "first").exists()
+    (tmp_path / "first.toml").write_text(to_toml(replace(first, model=replace(first.model, after="second.toml"))))
+    assert "two runs at most" in run("train", path, "--out", tmp_path / "third").stderr
+
+
 def test_another_run_in_the_same_folder_is_refused(model):
     config = load_config(model / "out" / "config.toml")
     out = model / "out"

@@ -12,8 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BandStatistics", "combine_moments", "level_vector", "moments", "rescale", "statistics", "zscore"]
+__all__ = [
+    "LEVEL_UNIT",
+    "BandStatistics",
+    "combine_moments",
+    "level_vector",
+    "moments",
+    "rescale",
+    "statistics",
+    "zscore",
+]
 
+LEVEL_UNIT = 1.5
+"""What a difference of 1 in a level vector is in natural logs."""
 _ROWS = 64
 """Rows worked on at a time: small enough for the cache."""
 
@@ -290,7 +301,7 @@ def level_vector(
         axis=1,
     )
     # Centred near the usual reflectance of land (exp(-2) = 0.14), so that the network sees values around 0.
-    logs = (logs + 2.0) / 1.5
+    logs = (logs + 2.0) / LEVEL_UNIT
     logs[gains == 0] = 0.0
     vector[0] = 1.0
     vector[1:] = logs.ravel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,7 +64,13 @@ def train(
     from xcloudmask.training.config import load_config
     from xcloudmask.training.train import train_model
 
-    settings = _overridden(load_config(config), steps=steps, seed=seed, device=device, workers=workers)
+    overridden = partial(_overridden, steps=steps, seed=seed, device=device, workers=workers)
+    settings = overridden(load_config(config))
+    first = None if start or not settings.model.after else overridden(load_config(settings.model.after))
+    if first is not None and first.model.after:
+        raise usage_error(
+            f"{settings.model.after} has after = {first.model.after!r} itself. Expected two runs at most."
+        )
     folder = Path(out or settings.model.name)
     if folder.exists() and not folder.is_dir():
         raise usage_error(f"--out {folder} is a file. Expected a folder.")
@@ -75,6 +82,7 @@ def train(
             data=None if data is None else Path(data),
             out=folder,
             start=start,
+            first=first,
             command=_command(config, data=data, start=start, steps=steps, seed=seed),
             on_step=on_step,
         )

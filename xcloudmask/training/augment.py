@@ -7,12 +7,13 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
-from xcloudmask.normalize import BandStatistics, level_vector
+from xcloudmask.normalize import LEVEL_UNIT, BandStatistics, level_vector
 from xcloudmask.simulate.noise import fractal_noise
 
 __all__ = [
     "dihedral",
     "frame",
+    "jitter_level",
     "mix_statistics",
     "normalize_window",
     "radiometry",
@@ -170,6 +171,42 @@ def normalize_window(
         scored[-1] = 0.0
     level = level_vector(stats, scale=scale if level_known else None, offset=(0.0,) * len(image))
     return scored, level
+
+
+def jitter_level(level: npt.NDArray[np.float32], *, spread: float, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Change a level vector as an unknown gain of all bands, smaller ones of each, and another contrast would.
+
+    Parameters
+    ----------
+    level
+        Of `normalize_window`; bands that were given up stay at 0.
+    spread
+        Standard deviation of the log of the common gain; a third of it is that of each band, half of it that of the
+        contrast.
+    rng
+        Source of randomness.
+
+    Returns
+    -------
+    numpy.ndarray
+        Same shape; the flag is as it was.
+
+    Notes
+    -----
+    Seven numbers name a training patch. A network that is shown them exactly learns the answer of that patch by heart.
+
+    Examples
+    --------
+    >>> jitter_level(np.array([1, -0.2, -1.0, 0, 0], np.float32), spread=0.0, rng=np.random.default_rng(0)).tolist()[0]
+    1.0
+    """
+    bands = (len(level) - 1) // 2
+    gain = rng.normal(0.0, spread) + rng.normal(0.0, spread / 3, (bands, 1))
+    contrast = rng.normal(0.0, spread / 2)
+    change = np.concatenate([gain, gain + contrast], axis=1).ravel() / LEVEL_UNIT
+    changed = level.copy()
+    changed[1:] += np.where(level[1:] == 0, 0.0, change).astype(np.float32)
+    return changed
 
 
 def window_statistics(image: _FloatImage, valid: npt.NDArray[np.bool_] | None) -> BandStatistics:

@@ -172,10 +172,10 @@ def _located(config: TrainConfig, folder: Path) -> TrainConfig:
         # Without such a file it is the name of a variable.
         labels = place(cube.labels) if (folder / cube.labels).exists() else cube.labels
         cubes.append(replace(cube, path=place(cube.path), labels=labels))
-    start = place(config.model.start) if Path(config.model.start).suffix else config.model.start
+    start, after = (place(text) if Path(text).suffix else text for text in (config.model.start, config.model.after))
     return replace(
         config,
-        model=replace(config.model, start=start),
+        model=replace(config.model, start=start, after=after),
         data=replace(config.data, folder=place(config.data.folder)),
         cubes=tuple(cubes),
     )

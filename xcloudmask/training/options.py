@@ -48,6 +48,9 @@ class ModelOptions:
     start: str = ""
     """Model to start from, as `--from`: a name, a card, or weights of this network. A model brings its network along:
     `architecture` and `config` are then not read."""
+    after: str = ""
+    """Recipe or TOML file that is trained first, in a folder of its name in that of the run; its model is the one to
+    start from. `--from` goes without it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +128,9 @@ class Mixture:
     """Share of `clouded` and `landscapes` that stays without a cloud."""
     level_dropped: float = 0.45
     """Share of samples whose level is kept from the network."""
+    level_jitter: float = 0.4
+    """Spread of random changes to the logs of the level (0.4: by half, up or down): it tells bright from dark, and does
+    not give away which patch it is."""
     nir_dropped: float = 0.2
     """Share of samples whose near infrared is given up."""
     statistics_mixed: float = 0.2

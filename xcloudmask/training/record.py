@@ -82,7 +82,7 @@ def keep_record(out: Path, config: TrainConfig, *, start: Start | None, pools: M
 def _settings(config: TrainConfig) -> dict[str, Any]:
     """Return the settings that matter: where things lie, and what the card says, do not."""
     plain = replace(config, card=CardOptions()).to_dict()
-    del plain["card"], plain["data"]["folder"], plain["model"]["start"]
+    del plain["card"], plain["data"]["folder"], plain["model"]["start"], plain["model"]["after"]
     plain["fit"] = {key: value for key, value in plain["fit"].items() if key not in _FREE}
     plain["cubes"] = [{**cube, "path": Path(cube["path"]).name} for cube in plain["cubes"]]
     for cube in plain["cubes"]:

@@ -219,6 +219,8 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
         known = window.level_known and rng.random() >= self.mixture.level_dropped
         nir = rng.random() < window.nir_kept * (1.0 - self.mixture.nir_dropped)
         scored, level = self.normalizer(image, None if valid.all() else valid, other=other, level_known=known, nir=nir)
+        if known and self.mixture.level_jitter > 0:
+            level = augment.jitter_level(level, spread=self.mixture.level_jitter, rng=rng)
         # A saturated window whose level is unknown says nothing.
         blank = not known and float(image[:2].std(axis=(1, 2)).max()) < _BLANK
         sets = window.allowed if self.mixture.partial_labels else guess_one(window.allowed)

@@ -102,6 +102,7 @@ def train_model(
     data: Path | None = None,
     out: Path,
     start: str | Path | None = None,
+    first: TrainConfig | None = None,
     command: str = "",
     on_step: OnStep | None = None,
 ) -> Path:
@@ -113,6 +114,8 @@ def train_model(
         As in `train`.
     out
         Folder; also receives `<name>.safetensors` and its card `<name>.json`.
+    first
+        A run that comes before this one, in a folder of its model's name in `out`; its model is the one to start from.
     command
         What was typed, for the card.
 
@@ -131,6 +134,8 @@ def train_model(
             f"normalize = {config.mixture.normalize!r} is there to be compared with (benchmarks/ablations.py): models "
             'are fed z-scores. Type normalize = "zscore" under [mixture].'
         )
+    if first is not None:
+        start = train_model(first, data=data, out=out / first.model.name, command=command, on_step=on_step)
     run = _prepare(config, data=data, out=out, start=start)
     net = run.fit(on_step)
     card = build_card(
