@@ -96,6 +96,59 @@ def test_attributes_are_built_from_scratch(tiny_model):
     assert mask.encoding["grid_mapping"] == "spatial_ref"
 
 
+def dated_dataset(times=2):
+    names = ("red", "green", "nir")
+    ends = {"_scale_factor": [1e-4, 2e-5], "_add_offset": [-0.1, 0.0]}
+    return odc_dataset(times=2).assign_coords({n + end: ("time", v) for n in names for end, v in ends.items()})
+
+
+def dated_stack(dims):
+    cube = stackstac_array(times=2, dtype="uint16")
+    shape = [cube.sizes[dim] for dim in dims]
+    cube = cube.assign_coords(scale_factor=(dims, np.full(shape, 1e-4)), add_offset=(dims, np.zeros(shape)))
+    item = np.empty((), object)
+    item[()] = [{"scale": 1e-4, "offset": -0.1}]
+    return cube.assign_coords({"raster:bands": ((), item)})
+
+
+DATED = {
+    "dataset": dated_dataset(),
+    "one date": dated_dataset().isel(time=0),
+    "lazy": dated_dataset().chunk({"time": 1}),
+    **{"stack " + " ".join(dims): dated_stack(dims) for dims in [("time",), ("band",), ("time", "band")]},
+    "one of a stack": dated_stack(("time", "band")).isel(time=1),
+}
+
+
+@pytest.mark.parametrize("cube", DATED.values(), ids=DATED)
+def test_masks_do_not_inherit_scales(cube, tiny_model, tmp_path):
+    dims = ("time",) if "time" in cube.dims else ()
+    facts = {"item_id": ["a", "b"], "platform": ["s2a", "s2b"], "processing_baseline": ["05.10", "03.01"]}
+    facts |= {"sun_elevation": [50.0, 60.0], "boa_offset_applied": [True, False], "scale": [1, 2]}
+    facts = {name: np.array(values[: 2 if dims else 1]) for name, values in facts.items()}
+    cube = cube.assign_coords({name: (dims, values if dims else values[0]) for name, values in facts.items()})
+    before = cube.copy()
+    masks = [
+        xcloudmask.predict(cube, model=tiny_model),
+        xcloudmask.predict(cube, model=tiny_model, categorise=False),
+        xcloudmask.predict_proba(cube, model=tiny_model),
+    ]
+    stale = {"raster:bands", *(name for name in cube.coords if str(name).endswith(("scale_factor", "add_offset")))}
+    of_bands = {name for name, coord in cube.coords.items() if "band" in coord.dims}
+    assert len(stale) > 2
+    for mask in masks:
+        assert set(mask.coords) - {"cloud_class", "spatial_ref"} == set(cube.coords) - stale - of_bands - {
+            "spatial_ref"
+        }
+        for name, values in facts.items():
+            np.testing.assert_array_equal(mask[name], values if dims else values[0])
+    xr.testing.assert_identical(cube, before)
+    written = xcloudmask.open_mask(xcloudmask.to_zarr(masks[0], tmp_path / "masks.zarr"))
+    assert not [name for name in written.coords if "scale_factor" in str(name) or "add_offset" in str(name)]
+    assert written.dtype == np.uint8
+    np.testing.assert_array_equal(written, masks[0])
+
+
 def test_a_band_given_up_is_fed_as_zeros(tiny_model):
     cube = odc_dataset()
     without = cube.drop_vars("nir")
@@ -348,7 +401,7 @@ def test_the_graph_is_small(tiny_model):
 def test_a_table_of_scales_costs_two_tasks_per_date(normalize, tiny_model):
     times, n = 5, 3
     data = da.zeros((times, n * 64, n * 64), chunks=(1, 64, 64), dtype="u2")
-    cube = xr.Dataset({b: (("time", "y", "x"), data) for b in ("red", "green", "nir")})
+    cube = xr.Dataset(dict.fromkeys(("red", "green", "nir"), (("time", "y", "x"), data)))
     dated = with_times(cube, [1e-4] * times, np.linspace(-0.1, 0.0, times))
 
     def tasks(cube):

@@ -14,6 +14,7 @@ from xcloudmask.io._georef import with_spatial_ref
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.options import Bands, Nodata, Options, Precision, ResolutionM, Scale
 from xcloudmask.prepare import Prepared, prepare_cube
+from xcloudmask.radiometry import without_scales
 from xcloudmask.sensors import Sensor
 from xcloudmask.settings import Normalize, Output
 
@@ -95,7 +96,8 @@ def predict(
     -------
     xarray.DataArray
         (time, y, x) uint8 with CF flag attributes; with ``categorise=False`` (time, cloud_class, y, x) uint8.
-        Coordinates and CRS are those of the cube; no time dimension where the cube has none.
+        Coordinates and CRS are those of the cube, but for those with its scales; no time dimension where the cube has
+        none.
 
     Raises
     ------
@@ -229,8 +231,8 @@ def _predict(cube: xr.DataArray | xr.Dataset, options: Options, *, output: Outpu
 
 
 def _as_dataarray(data: Any, prepared: Prepared) -> xr.DataArray:
-    """Dress the result: coordinate objects of the cube, attributes from scratch."""
-    template, settings = prepared.template, prepared.settings
+    """Dress the result: coordinate objects of the cube, but for those about its numbers; attributes from scratch."""
+    template, settings = without_scales(prepared.template), prepared.settings
     dims = list(template.dims)
     coords: dict[Any, Any] = dict(template.coords)
     if settings.output != "labels":

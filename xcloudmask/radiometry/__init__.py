@@ -1,7 +1,7 @@
 """From stored numbers (DN) to reflectance or kelvin: nodata, scale and offset, from what is declared."""
 
 from xcloudmask.radiometry._bandscale import BandScale
-from xcloudmask.radiometry._convert import reflectance, to_reflectance
+from xcloudmask.radiometry._convert import reflectance, to_reflectance, without_scales
 from xcloudmask.radiometry._nodata import Nodata, declared_nodata, nodata_values
 from xcloudmask.radiometry._scales import band_scales, known_scale
 from xcloudmask.radiometry._times import scale_rows
@@ -20,4 +20,5 @@ __all__ = [
     "scale_rows",
     "to_reflectance",
     "toa_reflectance_scale",
+    "without_scales",
 ]

@@ -28,7 +28,7 @@ from xcloudmask.radiometry._scales import band_scales, kelvin, reflective
 from xcloudmask.radiometry.level1 import brightness_temperature
 from xcloudmask.sensors import SENSORS, get_sensor
 
-__all__ = ["reflectance", "to_reflectance"]
+__all__ = ["reflectance", "to_reflectance", "without_scales"]
 
 _STALE_ATTRS = (
     *NODATA_ATTRS,
@@ -150,7 +150,7 @@ def _dataset(cube: xr.Dataset, table: Sensor | None, scale: Scale | None, nodata
         shown = ", ".join(map(repr, cube.data_vars)) or "none"
         raise NotACubeError(f"No variable of the Dataset is a band of an image. Found: {shown}.")
     if len(bands) == 1 and len(cube[bands[0]].dims) > 2 + (time_dim(cube) is not None):
-        return _without_scales(cube.assign({bands[0]: _array(cube[bands[0]], table, scale, nodata)}))
+        return without_scales(cube.assign({bands[0]: _array(cube[bands[0]], table, scale, nodata)}))
     names = tuple(map(str, bands))
     pairs, empty = scale_pairs(scale, names), given_nodata(nodata, names)
     converted = {}
@@ -160,7 +160,7 @@ def _dataset(cube: xr.Dataset, table: Sensor | None, scale: Scale | None, nodata
         (found,) = _known(selection, table, {name: pairs[name]} if name in pairs else None)
         (value,) = nodata_values(selection, nodata={name: empty[name]} if name in empty else None, sensor=table)
         converted[name] = _band(cube[name], found, value, table_band(table, name, name))
-    return _without_scales(cube.assign(converted))
+    return without_scales(cube.assign(converted))
 
 
 def _array(cube: xr.DataArray, table: Sensor | None, scale: Scale | None, nodata: Nodata) -> xr.DataArray:
@@ -196,7 +196,7 @@ def _array(cube: xr.DataArray, table: Sensor | None, scale: Scale | None, nodata
     kinds = {_quantity(cube, band) for band in bands}
     # Bands of several kinds in one array have no common unit.
     kind = kinds.pop() if len(kinds) == 1 else "" if "brightness_temperature" in kinds else "reflectance"
-    return _without_scales(_dressed(values, cube, quantity=kind))
+    return without_scales(_dressed(values, cube, quantity=kind))
 
 
 def _known(selection: BandSelection, table: Sensor | None, scale: Scale | None) -> list[BandScale]:
@@ -330,8 +330,8 @@ def _dressed(values: xr.DataArray, source: xr.DataArray, *, quantity: str) -> xr
     return values.rename(source.name)
 
 
-def _without_scales(cube: _Cube) -> _Cube:
-    """Drop the coordinates that were applied: to leave them would be to say that they are still to be applied."""
+def without_scales(cube: _Cube) -> _Cube:
+    """Drop the coordinates with scales: left on other values, they would say that they are still to be applied."""
     ends = tuple(f"_{name}" for name in _COORDS)
     stale = [name for name in cube.coords if name in (*_COORDS, "raster:bands") or str(name).endswith(ends)]
     return cube.drop_vars(stale)
