@@ -1,4 +1,5 @@
 import dataclasses
+import doctest
 import json
 import math
 import subprocess
@@ -312,6 +313,24 @@ def test_new_sensors():
 )
 def test_bands_in_names_of_files(stem, band):
     assert band_of(stem) == band
+
+
+@pytest.mark.usefixtures("clean_registry")
+def test_names_of_files_follow_what_is_registered():
+    stem = "mosaic_2024_rubrum_1m"
+    assert band_of(stem) is None
+    mine = sensor_from_dict(sensor_spec(red_band(name="Rubrum")))
+    register_sensor(mine)
+    assert band_of(stem) == "rubrum", "registered after names of files were looked at"
+    register_sensor(dataclasses.replace(mine, bands=get_sensor("maxar-4b").bands), replace=True)
+    assert band_of(stem) is None
+
+
+def test_examples_leave_no_sensor_behind():
+    before = dict(SENSORS)
+    (example,) = doctest.DocTestFinder(recurse=False).find(register_sensor, "register_sensor")
+    assert doctest.DocTestRunner().run(example).attempted >= 3
+    assert dict(SENSORS) == before
 
 
 def test_every_name_means_one_product():

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from xcloudmask._sensor import fold_name
+from xcloudmask._sensor import Sensor, fold_name
 from xcloudmask.sensors import SENSORS
 
 __all__ = ["acquisition_time", "band_of", "is_auxiliary", "platform_of"]
@@ -35,9 +35,14 @@ _PLATFORMS = (
 )
 
 
-@cache
 def _known_names() -> frozenset[str]:
-    names = (fold_name(name) for sensor in SENSORS.values() for band in sensor.bands for name in band.names)
+    # Not cached as a whole: users register sensors at any time.
+    return frozenset[str]().union(*map(_names_of, tuple(SENSORS.values())))
+
+
+@cache
+def _names_of(sensor: Sensor) -> frozenset[str]:
+    names = (fold_name(name) for band in sensor.bands for name in band.names)
     # S2 in the name of a file is Sentinel-2, not the second band of SLSTR.
     return frozenset(name for name in names if re.fullmatch(r"s\d", name) is None)
 
@@ -62,11 +67,12 @@ def band_of(stem: str) -> str | None:
     >>> band_of("thesis") is None
     True
     """
+    known = _known_names()
     parts = _SEPARATORS.split(_RESOLUTION.sub("", stem))
     for end in range(len(parts), 0, -1):
         for start in range(max(end - _MOST_PARTS, 0), end):
             name = "_".join(parts[start:end])
-            if name and fold_name(name) in _known_names():
+            if name and fold_name(name) in known:
                 return name
     return None
 

@@ -116,6 +116,10 @@ def register_sensor(sensor: Sensor | Mapping[str, Any] | str | os.PathLike[str],
     'red'
     >>> get_sensor("doctest-sat").title
     'An example'
+
+    .. The example leaves nothing behind; a comment, since users have no use for it.
+
+       >>> _ = _registered.pop("doctest-sat")
     """
     if isinstance(sensor, Sensor):
         made = sensor
