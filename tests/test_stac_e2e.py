@@ -1,8 +1,9 @@
 """Simulate a product, write it, serve it, search it, load it, mask it: for each sensor and catalogue.
 
-The masks must be those of the simulator's arrays, byte by byte. That they are good is only guarded: the floors are 0.07
-to 0.1 below what one scene reached. Scenes differ far more than that (0.17 on snow to 0.80, of 4 classes, in 8 scenes
-of Sentinel-2); how good the model is, its card says.
+The masks must be those of the simulator's arrays, byte by byte. That they are good is only guarded: the floors lie 0.07
+to 0.1 below what one scene reached, and say nothing of accuracy. That scene was chosen: seed 3 (wetland) is one of 8 that
+were tried, taken because it is friendly to the model. Over seeds 0 to 7 the share of Sentinel-2 pixels whose class, of 4,
+was that of the truth ranged from 0.18 (seed 1: snow) to 0.80 (seed 7: rock). How good the model is, its card says.
 """
 
 from __future__ import annotations
