@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from cubes import odc_dataset
 from patches import TINY, tiny_config, write_data
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 import xcloudmask
@@ -89,6 +91,20 @@ def test_the_same_command_resumes_to_the_same_bytes(model, tmp_path):
     again = run("train", tmp_path / "config.toml", "--out", tmp_path, "--quiet")  # the config as used, finished
     assert again.exit_code == 0, again.output
     assert (tmp_path / "tiny.safetensors").read_bytes() == weights
+
+
+def test_the_start_keeps_its_share(model, tmp_path):
+    config = tiny_config(name="mine", learning_rate=0.1)
+    start = model / "out" / "tiny.json"
+    halved = replace(config, model=replace(config.model, start_share=0.5))
+    cards = [train_model(each, out=tmp_path / name, start=start) for name, each in (("a", config), ("b", halved))]
+    begin, end, mean = (load_file(path.with_suffix(".safetensors")) for path in (start, cards[0], cards[1]))
+    for key, value in begin.items():
+        if value.dtype.is_floating_point:
+            torch.testing.assert_close(mean[key], (value + end[key]) / 2)
+    assert any(not torch.equal(begin[key], end[key]) for key in begin)
+    with pytest.raises(ArgumentError, match="start_share = 2"):
+        train(replace(config, model=replace(config.model, start_share=2.0)), out=tmp_path / "c", start=start)
 
 
 def test_a_run_that_comes_after_another(tmp_path):

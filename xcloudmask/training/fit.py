@@ -21,7 +21,7 @@ from xcloudmask.training.losses import partial_label_loss, set_weights
 from xcloudmask.training.options import LEARNING_RATE, FitOptions
 from xcloudmask.training.stream import SampleStream
 
-__all__ = ["CHECKPOINT", "FitOptions", "OnStep", "Validate", "fit"]
+__all__ = ["CHECKPOINT", "FitOptions", "OnStep", "Validate", "average_into", "fit"]
 
 CHECKPOINT = "checkpoint.safetensors"
 _FIRST_PLAN = 5000
@@ -135,7 +135,7 @@ class _Run:
             group["lr"] = self.rate
         self.losses.append(self._descend(batch))
         self.progress = replace(self.progress, step=self.progress.step + 1, elapsed_s=time.monotonic() - self.began)
-        _average(self.ema, self.net, memory=min(self.options.ema, self.progress.step / (self.progress.step + 20)))
+        average_into(self.ema, self.net, memory=min(self.options.ema, self.progress.step / (self.progress.step + 20)))
 
     @property
     def _peak(self) -> float:
@@ -196,9 +196,28 @@ def _batches(stream: SampleStream, *, first: int, options: FitOptions, pinned: b
 
 
 @torch.no_grad()
-def _average(ema: nn.Module, net: nn.Module, *, memory: float) -> None:
-    for mean, value in zip(ema.state_dict().values(), net.state_dict().values(), strict=True):
-        if mean.dtype.is_floating_point:
-            mean.lerp_(value, 1.0 - memory)
+def average_into(mean: nn.Module, other: nn.Module, *, memory: float) -> None:
+    """Average the weights of two networks of one kind, in place.
+
+    Parameters
+    ----------
+    mean
+        Receives the average; keeps the share `memory` of its own.
+    other
+        The other one, on the same device.
+    memory
+        0 to 1.
+
+    Examples
+    --------
+    >>> a, b = nn.Linear(1, 1), nn.Linear(1, 1)
+    >>> _ = nn.init.zeros_(a.weight), nn.init.ones_(b.weight)
+    >>> average_into(a, b, memory=0.75)
+    >>> a.weight.item()
+    0.25
+    """
+    for kept, value in zip(mean.state_dict().values(), other.state_dict().values(), strict=True):
+        if kept.dtype.is_floating_point:
+            kept.lerp_(value, 1.0 - memory)
         else:
-            mean.copy_(value)
+            kept.copy_(value)

@@ -51,6 +51,9 @@ class ModelOptions:
     after: str = ""
     """Recipe or TOML file that is trained first, in a folder of its name in that of the run; its model is the one to
     start from. `--from` goes without it."""
+    start_share: float = 0.0
+    """Share, 0 to 1, that the weights it started from keep in those that are exported, the rest being what the run made
+    of them (Wortsman et al., 2022, arXiv:2109.01903)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

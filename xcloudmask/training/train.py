@@ -16,7 +16,7 @@ from xcloudmask.models.cache import resolve_device
 from xcloudmask.training.card import build_card, training_sources
 from xcloudmask.training.checkpoint import export, load_network, read_progress
 from xcloudmask.training.config import TrainConfig
-from xcloudmask.training.fit import CHECKPOINT, OnStep, fit
+from xcloudmask.training.fit import CHECKPOINT, OnStep, average_into, fit
 from xcloudmask.training.options import FINE_TUNING_RATE, LEARNING_RATE
 from xcloudmask.training.pools import Pools, load_pools, make_stream
 from xcloudmask.training.record import Record, keep_record
@@ -50,7 +50,13 @@ class _Run:
         return partial(measure, patches=self.pools.holdout, normalizer=self.stream.normalizer)
 
     def fit(self, on_step: OnStep | None) -> nn.Module:
-        return fit(self.net, self.stream, self.out, options=self.config.fit, validate=self.measure, on_step=on_step)
+        """Run to the end, and average with the start where the configuration says so."""
+        net = fit(self.net, self.stream, self.out, options=self.config.fit, validate=self.measure, on_step=on_step)
+        model = self.config.model
+        if self.start is not None and model.start_share > 0:
+            begin = load_network(build(model.architecture, model.config), self.start.weights)
+            average_into(net, begin.to(next(net.parameters()).device), memory=1.0 - model.start_share)
+        return net
 
 
 def train(
@@ -174,6 +180,8 @@ def _resolved(config: TrainConfig, start: Start | None) -> TrainConfig:
     if rate is None:
         rate = LEARNING_RATE if start is None else FINE_TUNING_RATE
     model = config.model
+    if not 0.0 <= model.start_share <= 1.0:
+        raise ArgumentError(f"start_share = {model.start_share} under [model]. Expected a share from 0 to 1.")
     if start is not None:
         architecture, network = start.network(model.architecture, model.config)
         model = replace(model, architecture=architecture, config=network)
