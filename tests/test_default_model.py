@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -31,8 +32,12 @@ def cube(image: np.ndarray, resolution_m: float, *, level_known: bool) -> xr.Dat
     return xr.Dataset(bands, coords={"y": 6e6 - along, "x": 5e5 + along}).rio.write_crs("EPSG:32633")
 
 
-def deck(resolution_m: float, *, side: int = 640) -> np.ndarray:
-    """A stratus deck that covers everything: reflectance."""
+DECKS = 3
+
+
+def decks(resolution_m: float, *, side: int = 512) -> Iterator[np.ndarray]:
+    """Stratus decks that cover everything: reflectance."""
+    found = 0
     for seed in range(100):
         rng = np.random.default_rng((seed, int(resolution_m)))
         ground = draw_surface((side, side), bands=tuple(BANDS.values()), resolution_m=resolution_m, rng=rng)
@@ -44,17 +49,22 @@ def deck(resolution_m: float, *, side: int = 640) -> np.ndarray:
             kinds=("stratus",),
         )
         if np.isin(scene.truth, (1, 2)).all():
-            return scene.image
-    raise AssertionError("no deck of a hundred covers everything")
+            yield scene.image
+            found += 1
+        if found == DECKS:
+            return
+    raise AssertionError("too few decks of a hundred cover everything")
 
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("level_known", [True, False])
 @pytest.mark.parametrize("resolution_m", [10.0, 20.0, 40.0])
 def test_centre_of_a_deck_stays_cloud(resolution_m, level_known, model):
-    mask = cube(deck(resolution_m), resolution_m, level_known=level_known).cloudmask.predict(model=model).values
-    centre = mask[128:-128, 128:-128]
-    assert np.isin(centre, (1, 2)).mean() >= 0.95
+    shares = []
+    for image in decks(resolution_m):
+        mask = cube(image, resolution_m, level_known=level_known).cloudmask.predict(model=model).values
+        shares.append(np.isin(mask[96:-96, 96:-96], (1, 2)).mean())
+    assert np.mean(shares) >= 0.95, shares
 
 
 @pytest.fixture(scope="module")
