@@ -123,8 +123,11 @@ def http_bytes(*, quick: bool) -> Iterator[Figure]:
         whole, requests = measure(server, side, chunk, None)
         yield Figure(name="http_bytes.over_needed", value=whole, unit="times", target="<= 1.35")
         yield Figure(name="http_bytes.requests_per_chunk_and_band", value=requests, unit="requests")
-        off_grid = slice(block // 2, side - block // 2)
-    with tempfile.TemporaryDirectory() as folder, serve(Path(folder)) as server:
-        write_bands(server.folder, side, block)
-        cut, _ = measure(server, side, chunk, (off_grid, off_grid))
-        yield Figure(name="http_bytes.over_needed_off_the_block_grid", value=cut, unit="times")
+    # A crop whose corner lies in the middle of a block, off the stride of the network too.
+    off_grid = slice(block // 2 + 3, side - block // 2)
+    for size in (block, 2 * block):
+        with tempfile.TemporaryDirectory() as folder, serve(Path(folder)) as server:
+            write_bands(server.folder, side, size)
+            cut, _ = measure(server, side, chunk, (off_grid, off_grid))
+            name = f"http_bytes.over_needed_of_a_crop_blocks_{size}"
+            yield Figure(name=name, value=cut, unit="times", target="<= 1.35")

@@ -514,6 +514,7 @@ def test_bytes_read_against_bytes_needed():
     from benchmarks.http_bytes import http_bytes
 
     found = {figure.name: figure.value for figure in http_bytes(quick=True)}
-    assert 1 <= found["http_bytes.over_needed"] <= 1.35
-    # Chunks that cut blocks read those twice; 5 of 4 blocks along each side of a chunk is the worst.
-    assert 1 <= found["http_bytes.over_needed_off_the_block_grid"] <= 25 / 16 + 0.05
+    crops = [name for name in found if name.startswith("http_bytes.over_needed_of_a_crop")]
+    assert len(crops) == 2
+    for name in ("http_bytes.over_needed", *crops):
+        assert 1 <= found[name] <= 1.35, name

@@ -11,6 +11,7 @@ import odc.geo.xr  # noqa: F401 - registers .odc
 import pytest
 import stac_items as cat
 import xarray as xr
+from odc.geo.geom import multipoint
 from stac_shelf import ROLES, SIDE, Shelf, grid_cube, of
 
 import xcloudmask
@@ -295,6 +296,81 @@ def test_cut_to_an_area(shelf):
         load(shelf.items("a"), bbox=(1, 1, 2, 2), geometry=part)
     with pytest.raises(ArgumentError, match="GeoJSON"):
         load(shelf.items("a"), geometry="POINT (1 1)")
+
+
+def cropped(shelf, rows, columns, **options):
+    """The cube of a box of pixels: a rectangle on the grid is none in degrees, so the box is a geometry of points."""
+    part = grid_cube(shape=BIG).odc.geobox[rows, columns]
+    # Points well inside of the first and last pixels: their bounding box in UTM is the part.
+    corners = [part.transform * at for at in ((0.5, 0.5), (part.shape[1] - 0.5, part.shape[0] - 0.5))]
+    points = multipoint(corners, crs=part.crs).to_crs("EPSG:4326")
+    return load(shelf.items("a"), geometry=points.json, **options), part
+
+
+BIG = (1400, 1900)
+
+
+@pytest.mark.parametrize(("top", "left"), [(0, 0), (37, 300), (511, 5), (512, 1), (1, 1023)])
+def test_chunks_of_a_crop_begin_on_blocks(shelf, top, left, no_compute):
+    """The corner is what was asked for, the first chunks are smaller; nothing outside of the crop is read."""
+    shelf.scene("a", grid=grid_cube(shape=BIG))
+    cube, part = cropped(shelf, slice(top, None), slice(left, None), chunks=512)
+    assert cube.odc.geobox == part
+    # The transform that other packages take from the attribute.
+    assert list(map(float, cube.spatial_ref.attrs["GeoTransform"].split())) == list(part.transform.to_gdal())
+    rows, columns = cube["red"].chunks[1:]
+    assert rows[0] == 512 - top % 512
+    assert columns[0] == 512 - left % 512
+    assert set(rows[1:-1] + columns[1:-1]) <= {512}
+    with dask.config.set(scheduler="synchronous"):
+        np.testing.assert_array_equal(cube["red"].values[0], shelf.pixels["a", "red"][top:, left:])
+
+
+def test_crops_from_one_corner_of_the_blocks_have_their_own_tasks(shelf):
+    shelf.scene("a", grid=grid_cube(shape=BIG))
+    one, other = (cropped(shelf, slice(top, None), slice(0, None), chunks=512)[0]["red"] for top in (100, 140))
+    tasks, others = ({key for key in cube.data.dask if isinstance(key, tuple)} for cube in (one, other))
+    assert tasks.isdisjoint(others)
+    here, there = dask.compute(one, other)
+    np.testing.assert_array_equal(here.values[:, 40:], there.values)
+    np.testing.assert_array_equal(there.values[0], shelf.pixels["a", "red"][140:])
+
+
+def test_crops_that_fit_into_a_chunk_or_no_block_are_left_alone(shelf):
+    shelf.scene("a", grid=grid_cube(shape=BIG))
+    cube, _ = cropped(shelf, slice(100, 500), slice(100, 1800), chunks=500)
+    assert cube["red"].chunks[1:] == ((400,), (500, 500, 500, 200)), "500 px fit no blocks"
+    cube, _ = cropped(shelf, slice(100, 500), slice(100, 1800), chunks={"y": 512, "x": 1024})
+    assert cube["red"].chunks[1:] == ((400,), (924, 776))
+    asked, _ = cropped(shelf, slice(100, None), slice(100, None), chunks=512, resolution=20)
+    assert asked["red"].chunks[2][0] == 512, "other pixels than the files'"
+
+
+def test_masks_of_a_crop_are_those_of_its_array(shelf, tiny_model):
+    """Chunks begin off the stride of the network; the corner of the crop is where the phase begins all the same."""
+    shelf.scene("a", grid=grid_cube(shape=BIG))
+    cube, _ = cropped(shelf, slice(333, None), slice(805, None), chunks=512)
+    plain = cube.compute()
+    for normalize in ("lattice", "scene"):
+        mask = xcloudmask.predict(cube, model=tiny_model, normalize=normalize)
+        expected = xcloudmask.predict(
+            plain.chunk({"time": 1, "y": 512, "x": 512}), model=tiny_model, normalize=normalize
+        )
+        assert len(np.unique(expected)) > 2
+        np.testing.assert_array_equal(mask, expected)
+    by_chunk = xcloudmask.predict(cube, model=tiny_model)
+    borders = dict(zip(cube["red"].dims, cube["red"].chunks, strict=True))
+    np.testing.assert_array_equal(by_chunk, xcloudmask.predict(plain.chunk(borders), model=tiny_model))
+
+
+def test_masks_of_a_crop_go_to_zarr(shelf, tiny_model, tmp_path):
+    shelf.scene("a", grid=grid_cube(shape=BIG))
+    cube, part = cropped(shelf, slice(333, None), slice(805, None), chunks=512)
+    mask = xcloudmask.predict(cube, model=tiny_model)
+    xcloudmask.io.to_zarr(mask, tmp_path / "masks.zarr")
+    again = xcloudmask.io.open_mask(tmp_path / "masks.zarr")
+    np.testing.assert_array_equal(again, mask)
+    assert again.odc.geobox == part
 
 
 def test_grids_out_of_the_files(shelf):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +13,12 @@ if TYPE_CHECKING:
     import pystac
     from odc.geo.geobox import GeoBox
 
-__all__ = ["area_of", "cube_grid", "grid_name"]
+__all__ = ["area_of", "cube_grid", "grid_name", "offset_in", "on_blocks"]
 
 _MAX_SIDE_PX = 5_000_000
+_BLOCK_PX = 1024
+"""Catalogues have files in blocks of 256, 512 and 1024 pixels: where the largest begin, the others do."""
+_LEAST_BLOCK_PX = 256
 _SAME = 1e-3
 """Share of a pixel by which grids may differ."""
 
@@ -91,6 +96,66 @@ def grid_name(grid: GeoBox) -> str:
     phase = ((affine.c / affine.a) % 1, (affine.f / affine.e) % 1)
     rounded = (round(part / _SAME) * _SAME % 1 for part in phase)
     return f"{grid.crs} pixels of {affine.a:g} x {-affine.e:g}, offset {', '.join(f'{part:.3g}' for part in rounded)}"
+
+
+def on_blocks(grid: GeoBox, grids: Sequence[GeoBox], chunks: Mapping[str, int]) -> GeoBox:
+    """Return the grid with its left and top edge moved outwards, so that chunks begin where blocks of files begin.
+
+    Parameters
+    ----------
+    grid
+        Grid of the cube.
+    grids
+        Those of the items; blocks are counted from the corner that most of them have.
+    chunks
+        Pixels along y and x.
+
+    Returns
+    -------
+    GeoBox
+        `grid` itself where it is one chunk, has other pixels than the items, or chunks fit no blocks.
+
+    Notes
+    -----
+    Chunks that cut blocks read these twice: 1.56 times the bytes with chunks of 2048 px and blocks of 512 px, 2.25
+    times with 1024 px.
+    """
+    name, affine = grid_name(grid), grid.transform
+    corners = Counter((own.transform.c, own.transform.f) for own in grids if grid_name(own) == name)
+    if not corners:
+        return grid
+    ((left, top), _), *_ = corners.most_common(1)
+    rows = _outwards(round((affine.f - top) / affine.e), grid.shape[0], chunks["y"])
+    columns = _outwards(round((affine.c - left) / affine.a), grid.shape[1], chunks["x"])
+    return _moved(grid, rows, columns) if rows or columns else grid
+
+
+def _outwards(start: int, length: int, chunk: int) -> int:
+    """Pixels before the start at which chunks begin on blocks."""
+    step = math.gcd(chunk, _BLOCK_PX)
+    return start % step if length > chunk and step >= _LEAST_BLOCK_PX else 0
+
+
+def _moved(grid: GeoBox, rows: int, columns: int) -> GeoBox:
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+
+    height, width = grid.shape
+    return GeoBox((height + rows, width + columns), grid.transform * Affine.translation(-columns, -rows), grid.crs)
+
+
+def offset_in(grid: GeoBox, other: GeoBox) -> tuple[int, int]:
+    """Return row and column of a grid's corner in another grid of the same pixels.
+
+    Examples
+    --------
+    >>> from odc.geo.geobox import GeoBox
+    >>> grid = GeoBox.from_bbox((0, 0, 100, 100), "EPSG:32631", resolution=10)
+    >>> offset_in(grid[3:, 2:], grid)
+    (3, 2)
+    """
+    affine, corner = other.transform, grid.transform
+    return round((corner.f - affine.f) / affine.e), round((corner.c - affine.c) / affine.a)
 
 
 def _several(grids: Sequence[tuple[pystac.Item, GeoBox]], *, one_crs: bool) -> InputError:

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from xcloudmask.io._raster import _turns as file_turns
+from xcloudmask.stac._grids import offset_in
 from xcloudmask.stac.catalogues import Sign
 from xcloudmask.stac.driver import GuardedDriver
 from xcloudmask.stac.hrefs import check_href
@@ -26,7 +27,7 @@ class SourceNote(TypedDict):
     band: int
     """Band of the file, from 1."""
     subdataset: str
-    """Asset and band once more: odc-loader makes the names of tasks from this and the address."""
+    """Asset and band once more, and what is cut: odc-loader makes the names of tasks from this and the address."""
 
 
 def takes_turns(href: str, *, exclusive: bool = False) -> AbstractContextManager[None]:
@@ -49,6 +50,8 @@ class SceneDriver:
     """Type of each variable."""
     nodata: dict[str, float | None] = field(default_factory=dict)
     """Nodata of each variable."""
+    wanted: Any = None
+    """Grid outside of which no pixels are read, since they are cut away; None to read all."""
 
     def new_load(self, geobox: Any, *, chunks: dict[str, int] | None = None) -> Any:
         """State that the tasks of a load share."""
@@ -73,7 +76,8 @@ class SceneDriver:
     @property
     def md_parser(self) -> _SceneParser:
         """What there is in the items of `scene_items`: a band for each asset."""
-        return _SceneParser(dtypes=self.dtypes, nodata=self.nodata)
+        corner = "" if self.wanted is None else str(tuple(self.wanted.transform)[:6])
+        return _SceneParser(dtypes=self.dtypes, nodata=self.nodata, corner=corner)
 
     @property
     def dask_reader(self) -> None:
@@ -96,6 +100,16 @@ class _SigningReader:
         self, cfg: Any, dst_geobox: Any, *, dst: np.ndarray[Any, Any] | None = None, selection: Any = None
     ) -> tuple[tuple[slice, slice], np.ndarray[Any, Any]]:
         """Pixels of a part of the output."""
+        if self.driver.wanted is not None:
+            rows, columns = _inside(dst_geobox, self.driver.wanted)
+            part = None if dst is None else dst[rows, columns]
+            place, pixels = self._read(cfg, dst_geobox[rows, columns], dst=part, selection=selection)
+            return (_shifted(place[0], rows.start), _shifted(place[1], columns.start)), pixels
+        return self._read(cfg, dst_geobox, dst=dst, selection=selection)
+
+    def _read(
+        self, cfg: Any, dst_geobox: Any, *, dst: np.ndarray[Any, Any] | None, selection: Any
+    ) -> tuple[tuple[slice, slice], np.ndarray[Any, Any]]:
         note: SourceNote = self.src.driver_data
         policy = self.driver.guarded.policy
         href = self.src.uri
@@ -112,12 +126,24 @@ class _SigningReader:
         return found
 
 
+def _inside(chunk: Any, wanted: Any) -> tuple[slice, slice]:
+    """Rows and columns of a chunk that lie in the wanted grid; a chunk hangs over at the left and at the top alone."""
+    row, column = offset_in(wanted, chunk)
+    return slice(max(row, 0), chunk.shape[0]), slice(max(column, 0), chunk.shape[1])
+
+
+def _shifted(part: slice, start: int) -> slice:
+    return slice(part.start + start, part.stop + start)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _SceneParser:
     """odc-loader's MDParser: a variable is an asset of the same name with one band."""
 
     dtypes: dict[str, str]
     nodata: dict[str, float | None]
+    corner: str = ""
+    """Of the wanted grid: what is read depends on it, so that the names of tasks must too."""
 
     def extract(self, md: Any) -> Any:
         from odc.loader.types import RasterBandMetadata, RasterGroupMetadata
@@ -132,4 +158,4 @@ class _SceneParser:
     def driver_data(self, md: Any, band_key: tuple[str, int]) -> SourceNote:
         note = md.assets[band_key[0]].extra_fields["xcloudmask:source"]
         asset, band = note["asset"], note["band"]
-        return SourceNote(item=md.id, asset=asset, band=band, subdataset=f"{asset}:{band}")
+        return SourceNote(item=md.id, asset=asset, band=band, subdataset=f"{asset}:{band}:{self.corner}")

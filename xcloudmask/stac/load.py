@@ -16,7 +16,7 @@ from xcloudmask._sensor import Sensor
 from xcloudmask.errors import ArgumentError, ArgumentTypeError, InputError, ReadError
 from xcloudmask.models.registry import get_spec
 from xcloudmask.models.spec import ModelSpec
-from xcloudmask.stac._grids import area_of, cube_grid
+from xcloudmask.stac._grids import area_of, cube_grid, offset_in, on_blocks
 from xcloudmask.stac._signing import SceneDriver
 from xcloudmask.stac.catalogues import SignChoice, resolve_sign
 from xcloudmask.stac.driver import GuardedDriver
@@ -70,7 +70,8 @@ def load(
     sensor
         The sensor of all items. None: as each item says.
     chunks
-        Pixels along y and x, or sizes by dimension. None: 2048, and one time step.
+        Pixels along y and x, or sizes by dimension. None: 2048, and one time step. Chunks begin where blocks of the
+        files begin, where sizes allow it: those at the left and at the top of a cut cube are smaller then.
     crs, resolution
         Grid of the cube. None: the items' own; they must agree on one.
     resampling
@@ -139,19 +140,19 @@ def load(
     scenes, gaps = inspect_scenes(items, names, sensor=sensor, policy=allowed, sign=signer, skip=on_error == "skip")
     scenes = _report(scenes, gaps)
     grid = cube_grid([(scene.item, scene.grid) for scene in scenes], crs=crs, resolution=resolution, area=area)
-    groups = _groups(scenes, groupby, grid)
+    groups, padded = _groups(scenes, groupby, grid), on_blocks(grid, [scene.grid for scene in scenes], sizes)
     cube = odc_stac.load(
         [_plain_item(scene, allowed, order) for order, scene in enumerate(scenes)],
         bands=names,
-        geobox=grid,
+        geobox=padded,
         chunks=sizes,
         groupby=_by_order(groups),
         preserve_original_order=True,
         resampling=resampling,
         fail_on_error=True,
-        driver=_driver(scenes, names, allowed, signer),
+        driver=_driver(scenes, names, allowed, signer, wanted=None if padded == grid else grid),
     )
-    cube = add_facts(cube, _members(scenes, groups))
+    cube = add_facts(_cut(cube, padded, grid), _members(scenes, groups))
     if gaps:
         cube.attrs["skipped_items"] = [f"{name}: {why}" for name, why in gaps.items()]
     return cube
@@ -260,7 +261,20 @@ def _plain_item(scene: Scene, policy: HrefPolicy, order: int) -> pystac.Item:
     return plain
 
 
-def _driver(scenes: Sequence[Scene], names: Sequence[str], policy: HrefPolicy, sign: Any) -> SceneDriver:
+def _cut(cube: xr.Dataset, padded: GeoBox, grid: GeoBox) -> xr.Dataset:
+    """Cut away what was added so that chunks begin on blocks."""
+    if padded == grid:
+        return cube
+    from odc.geo.xr import xr_coords
+
+    cut = {dim: slice(start, None) for dim, start in zip(grid.dimensions, offset_in(grid, padded), strict=True)}
+    # The transform in the coordinate of the CRS, which isel leaves as it is, would be that of the larger grid.
+    return cube.isel(cut).assign_coords(xr_coords(grid))
+
+
+def _driver(
+    scenes: Sequence[Scene], names: Sequence[str], policy: HrefPolicy, sign: Any, *, wanted: GeoBox | None
+) -> SceneDriver:
     policies = [item_policy(scene.item, policy) for scene in scenes]
     hrefs = [scene.item.assets[source.asset].href for scene in scenes for source in scene.sources.values()]
     return SceneDriver(
@@ -269,6 +283,7 @@ def _driver(scenes: Sequence[Scene], names: Sequence[str], policy: HrefPolicy, s
         exclusive=not all(href.partition("?")[0].lower().endswith((".tif", ".tiff")) for href in hrefs),
         dtypes={name: str(_dtype(scenes, name)) for name in names},
         nodata={name: _nodata(scenes, name) for name in names},
+        wanted=wanted,
     )
 
 
