@@ -542,6 +542,7 @@ def test_the_mask_of_a_landsat_folder_is_that_of_its_pixels(tmp_path, tiny_model
         ("K1_CONSTANT_BAND_10 =", "X =", "has no K1_CONSTANT_BAND_10"),
         ("SUN_ELEVATION = 41.5", "SUN_ELEVATION = high", "SUN_ELEVATION is 'high'"),
         ("SUN_ELEVATION = 41.5", "SUN_ELEVATION = inf", "SUN_ELEVATION is 'inf'"),
+        ("SUN_ELEVATION = 41.5", "SUN_ELEVATION = 138.5", "SUN_ELEVATION is 138.5"),
         ('"02"', '"01"', "only Collection 2 is read"),
         ('"L1TP"', '"L3"', "PROCESSING_LEVEL is 'L3'"),
         ("OLI_TIRS", "MSS", "with SENSOR_ID 'MSS' is no instrument that is read"),

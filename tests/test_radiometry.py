@@ -186,6 +186,12 @@ def test_raster_bands_of_stackstac():
     assert known_scale(choose(without)) is None
 
 
+@pytest.mark.parametrize(("unit", "known"), [("W/(m2 sr nm)", False), ("%", False), ("1", True), (None, True)])
+def test_raster_bands_of_radiance_are_no_reflectance(unit, known):
+    cube = stackstac_array(dtype="uint16", raster_bands=[{"scale": 0.01, "unit": unit}] * 4)
+    assert known_scale(choose(cube)) == (((0.01,) * 3, (0.0,) * 3) if known else None)
+
+
 def test_raster_bands_follow_the_bands():
     items = [{"scale": float(index + 2)} for index in range(4)]
     cube = stackstac_array(dtype="uint16", raster_bands=items)

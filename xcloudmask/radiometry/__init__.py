@@ -3,8 +3,8 @@
 from xcloudmask.radiometry._bandscale import BandScale
 from xcloudmask.radiometry._convert import reflectance, to_reflectance, without_scales
 from xcloudmask.radiometry._nodata import Nodata, declared_nodata, nodata_values
-from xcloudmask.radiometry._scales import band_scales, known_scale
-from xcloudmask.radiometry._times import scale_rows
+from xcloudmask.radiometry._scales import band_scales, declared_pair, known_scale, leads_to_quantity
+from xcloudmask.radiometry._times import declare_scales, scale_rows
 from xcloudmask.radiometry.level1 import brightness_temperature, radiance_to_reflectance, toa_reflectance_scale
 
 __all__ = [
@@ -12,8 +12,11 @@ __all__ = [
     "Nodata",
     "band_scales",
     "brightness_temperature",
+    "declare_scales",
     "declared_nodata",
+    "declared_pair",
     "known_scale",
+    "leads_to_quantity",
     "nodata_values",
     "radiance_to_reflectance",
     "reflectance",

@@ -28,7 +28,7 @@ from xcloudmask.radiometry._bandscale import BandScale, along, constant, level1_
 from xcloudmask.radiometry._nodata import APPLIED, number, table_band
 from xcloudmask.sensors import get_sensor
 
-__all__ = ["band_scales", "kelvin", "known_scale", "reflective"]
+__all__ = ["band_scales", "declared_pair", "kelvin", "known_scale", "leads_to_quantity", "reflective"]
 
 _DIMENSIONLESS = ("", "1", "none", "reflectance", "unitless", "dimensionless", "dn", "counts")
 
@@ -145,6 +145,12 @@ def kelvin(attrs: Mapping[Hashable, Any]) -> bool:
     return str(attrs.get("units", "")).casefold() in ("k", "kelvin")
 
 
+def leads_to_quantity(unit: Any) -> bool:
+    """Whether the unit that an item gives its scaled values is that of reflectance or kelvin, and not of radiance."""
+    attrs: dict[Hashable, Any] = {"units": "" if unit is None else unit}
+    return reflective(attrs) or kelvin(attrs)
+
+
 # --- coordinates ---
 
 
@@ -175,7 +181,7 @@ def _scale(array: xr.DataArray, position: int | None, item: _Pair | None, band: 
         return declared
     if str(array.encoding.get(APPLIED, "")).endswith("reflectance") and array.dtype.kind == "f":
         return 1.0, 0.0
-    if _pair(*(array.encoding.get(key) for key in ("scale_factor", "add_offset"))) is not None:
+    if declared_pair(*(array.encoding.get(key) for key in ("scale_factor", "add_offset"))) is not None:
         return (1.0, 0.0) if array.dtype.kind == "f" else None
     # Floats next to a STAC item or a sensor's name: scaled (stackstac's default) or not, nothing tells.
     return None if array.dtype.kind == "f" else item or _table_scale(band)
@@ -191,7 +197,7 @@ def _declared_scale(attrs: Mapping[Hashable, Any], position: int | None) -> _Pai
     """scale_factor and add_offset; rioxarray writes tuples called scales and offsets where bands differ."""
     scale = _at(attrs["scales"], position) if "scales" in attrs else attrs.get("scale_factor")
     offset = _at(attrs["offsets"], position) if "offsets" in attrs else attrs.get("add_offset")
-    return _pair(scale, offset)
+    return declared_pair(scale, offset)
 
 
 def _at(values: Any, position: int | None) -> Any:
@@ -199,7 +205,7 @@ def _at(values: Any, position: int | None) -> Any:
     return values[position] if position is not None and position < values.size else math.nan
 
 
-def _pair(scale: Any, offset: Any) -> _Pair | None:
+def declared_pair(scale: Any, offset: Any) -> _Pair | None:
     """Declared scale and offset; one without the other stands for itself, and 1 with 0 declares nothing."""
     if scale is None and offset is None:
         return None
@@ -225,9 +231,9 @@ def _item_scales(selection: BandSelection) -> Iterator[_Pair | None]:
 def _raster_bands(value: Any, array: xr.DataArray) -> _Pair | None:
     if isinstance(value, list | tuple) and len(value) == 1:
         value = value[0]
-    if not isinstance(value, Mapping):
+    if not isinstance(value, Mapping) or not leads_to_quantity(value.get("unit")):
         return None
-    known = _pair(value.get("scale"), value.get("offset"))
+    known = declared_pair(value.get("scale"), value.get("offset"))
     if known is not None and known[1] != 0 and "earthsearch:boa_offset_applied" in array.coords:
         # Earth Search declares offset -0.1 also where it has been subtracted, and the flag is wrong in part of the
         # catalogue: https://github.com/Element84/earth-search/issues/71

@@ -1,8 +1,9 @@
-"""Scales that differ between time steps, as one table."""
+"""Scales that differ between time steps: as loaders write them into cubes, and as one table for the graph."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -11,7 +12,39 @@ import numpy.typing as npt
 from xcloudmask.bands import BandSelection
 from xcloudmask.radiometry._bandscale import BandScale
 
-__all__ = ["scale_rows"]
+__all__ = ["declare_scales", "scale_rows"]
+
+
+def declare_scales(name: str, scales: Sequence[tuple[float, float] | None]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Write down the scales of a variable, as `band_scales` reads them.
+
+    Parameters
+    ----------
+    name
+        The variable.
+    scales
+        (scale, offset) of each time step; None where unknown.
+
+    Returns
+    -------
+    dict
+        Attributes of the variable, where all time steps have the same; empty where it is unknown in all of them.
+    dict
+        Coordinates along time of the Dataset where they differ; NaN where unknown.
+
+    Examples
+    --------
+    >>> declare_scales("red", [(1e-4, 0.0), (1e-4, 0.0)])
+    ({'scale_factor': 0.0001, 'add_offset': 0.0}, {})
+    >>> attrs, coords = declare_scales("red", [(1e-4, -0.1), None])
+    >>> attrs, coords["red_add_offset"]
+    ({}, ('time', array([-0.1,  nan])))
+    """
+    keys = ("scale_factor", "add_offset")
+    if len(set(scales)) == 1:
+        return ({} if scales[0] is None else dict(zip(keys, scales[0], strict=True))), {}
+    pairs = np.array([(np.nan, np.nan) if scale is None else scale for scale in scales], np.float64)
+    return {}, {f"{name}_{key}": ("time", pairs[:, column]) for column, key in enumerate(keys)}
 
 
 def scale_rows(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xcloudmask.radiometry import declare_scales
 from xcloudmask.stac.items import platform_of, processing_baseline
 from xcloudmask.stac.scenes import Scene
 
@@ -38,7 +39,7 @@ def add_facts(cube: xr.Dataset, steps: _Steps) -> xr.Dataset:
         coords |= _numbers(name, steps)
     attrs = {key: _attrs(key, variable, steps) for key, variable in cube.data_vars.items()}
     for key in attrs:
-        coords |= _scale_coords(str(key), steps)
+        coords |= declare_scales(str(key), _scales(str(key), steps))[1]
     result = cube.assign_coords(coords)
     for key, found in attrs.items():
         result[key].attrs = found
@@ -84,24 +85,13 @@ def _scales(name: str, steps: _Steps) -> list[tuple[float, float] | None]:
     return [step[0].sources[name].scale for step in steps]
 
 
-def _scale_coords(name: str, steps: _Steps) -> dict[str, Any]:
-    scales = _scales(name, steps)
-    if len(set(scales)) == 1:
-        return {}
-    pairs = np.array([(math.nan, math.nan) if scale is None else scale for scale in scales], np.float64)
-    return {f"{name}_scale_factor": ("time", pairs[:, 0]), f"{name}_add_offset": ("time", pairs[:, 1])}
-
-
 def _attrs(name: Any, variable: xr.DataArray, steps: _Steps) -> dict[str, Any]:
     sources = [scene.sources[str(name)] for step in steps for scene in step]
     attrs: dict[str, Any] = {}
     nodata = variable.attrs.get("nodata")
     if nodata is not None:
         attrs["nodata"] = nodata
-    scales = set(_scales(str(name), steps))
-    known = scales.pop() if len(scales) == 1 else None
-    if known is not None:
-        attrs |= {"scale_factor": known[0], "add_offset": known[1]}
+    attrs |= declare_scales(str(name), _scales(str(name), steps))[0]
     quantities = {source.band.quantity for source in sources if source.band is not None}
     if quantities:
         attrs["units"] = "K" if quantities == {"brightness_temperature"} else "1"

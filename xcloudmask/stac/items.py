@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from xcloudmask._sensor import Band, Sensor, fold_name
 from xcloudmask.errors import ArgumentError
-from xcloudmask.radiometry import toa_reflectance_scale
+from xcloudmask.radiometry import declared_pair, leads_to_quantity, toa_reflectance_scale
 from xcloudmask.sensors import get_sensor
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ _UNTRUSTED_FLAG = ("sentinel-2-l2a", "sentinel-s2-l2a-cogs")
 _PRODUCT = re.compile(r"S2[A-D]_MSI(L1C|L2A)_(\d{8}T\d{6})_N(\d{2})(\d{2})_R\d{3}_T(\w{5})_(\d{8}T\d{6})")
 _LANDSAT = re.compile(r"L([COTEM])(\d{2})_(L[12])\w{2}_")
 _LANDSAT_KINDS = {"TM": "tm", "ETM": "etm", "ETM+": "etm", "OLI": "oli", "OLI_TIRS": "oli"}
-_DIMENSIONLESS = ("", "1", "none", "reflectance", "unitless", "dimensionless", "dn")
 
 
 def sensor_of(item: pystac.Item) -> Sensor | None:
@@ -258,14 +257,10 @@ def band_scale(
 def _declared(item: pystac.Item, asset_key: str, index: int) -> Scale | None:
     """What the item declares; a scale of 1 with an offset of 0 declares nothing, and radiance is no reflectance."""
     fields = band_fields(item.assets[asset_key].to_dict(), index)
-    if str(fields.get("unit", "")).casefold() not in (*_DIMENSIONLESS, "k", "kelvin"):
-        return None
-    if "scale" not in fields and "offset" not in fields:
-        return None
     scale, offset = _number(fields.get("scale", 1.0)), _number(fields.get("offset", 0.0))
-    if scale is None or offset is None or scale <= 0 or (scale, offset) == (1.0, 0.0):
+    if scale is None or offset is None or not leads_to_quantity(fields.get("unit")):
         return None
-    return scale, offset
+    return declared_pair(scale, offset)
 
 
 def _number(value: Any) -> float | None:

@@ -15,6 +15,7 @@ from xcloudmask.errors import InputError
 from xcloudmask.io._raster import RasterFile, inspect, lazy_band
 from xcloudmask.io._scenes import Chunks, chunk_sizes, grid_coords
 from xcloudmask.io.products._product import Product, ProductLayer, choose_layers
+from xcloudmask.radiometry import declare_scales
 
 __all__ = ["build_products"]
 
@@ -155,11 +156,8 @@ def _attrs(
     attrs: dict[str, Any] = {"nodata": first.nodata, "band": first.name} | {
         key: value for key, value in first.attrs.items() if all(layer.attrs.get(key) == value for layer in layers)
     }
-    keys, scales = ("scale_factor", "add_offset"), [layer.scale for layer in layers]
-    if len(set(scales)) == 1:
-        return attrs | ({} if first.scale is None else dict(zip(keys, first.scale, strict=True))), {}
-    along = np.array([(np.nan, np.nan) if scale is None else scale for scale in scales], np.float64)
-    return attrs, {f"{name}_{key}": ("time", along[:, column]) for column, key in enumerate(keys)}
+    declared, changing = declare_scales(name, [layer.scale for layer in layers])
+    return attrs | declared, changing
 
 
 def _facts(products: Sequence[Product]) -> dict[str, Any]:

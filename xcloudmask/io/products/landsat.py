@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from xcloudmask.errors import InputError, ReadError
 from xcloudmask.io.products._metadata import instant, read_json, read_text, read_xml, to_number
 from xcloudmask.io.products._product import Product, ProductLayer
+from xcloudmask.radiometry import toa_reflectance_scale
 from xcloudmask.sensors import get_sensor
 
 __all__ = ["find_mtl", "read_landsat"]
@@ -91,6 +91,8 @@ def read_landsat(path: Path) -> Product:
             f"{', '.join(_LEVELS)}."
         )
     elevation = to_number(image.get("SUN_ELEVATION"), "SUN_ELEVATION", path)
+    if abs(elevation) > 90:
+        raise ReadError(f"{path}: SUN_ELEVATION is {elevation:g}. Expected degrees, -90 to 90.")
     sensor = _sensor(image, level, path)
     sizes = _sizes(groups, path)
     taken = f"{image.get('DATE_ACQUIRED', '')}T{image.get('SCENE_CENTER_TIME', '')}"
@@ -230,8 +232,8 @@ def _scale(
         value("LEVEL1_RADIOMETRIC_RESCALING", f"{quantity}_{what}_BAND_{number}") for what in ("MULT", "ADD")
     )
     if not thermal:
-        height = math.sin(math.radians(elevation))
-        return (gain / height, shift / height), MappingProxyType({"units": "1"})
+        scale = toa_reflectance_scale(mult=gain, add=shift, sun_elevation=elevation)
+        return scale, MappingProxyType({"units": "1"})
     constants = {
         key: value("LEVEL1_THERMAL_CONSTANTS", f"{key.upper()}_CONSTANT_BAND_{number}") for key in ("k1", "k2")
     }
