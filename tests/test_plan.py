@@ -24,6 +24,12 @@ def test_chunks_of_2048_meet_the_budget():
     assert plan.warnings == ()
 
 
+def test_a_wide_context_leaves_a_usual_chunk_whole():
+    plan = big(2048).cloudmask.plan(resolution_m=10, model="default-ensemble")
+    assert plan.tile_px == (2048 + 2 * 248, 2048 + 2 * 248)
+    assert plan.pixel_ratio <= 1.55
+
+
 def test_a_whole_scene_in_one_chunk_is_cut_into_tiles():
     plan = big(-1, side=10980).cloudmask.plan(resolution_m=10)
     assert max(plan.tile_px) <= 2320

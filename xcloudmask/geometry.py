@@ -16,8 +16,10 @@ from xcloudmask.settings import Normalize
 
 __all__ = ["Geometry", "plan_geometry", "resolution_factor", "upsample_factor"]
 
-_TILE_SIDE_MAX = 2320
-"""Longest side of a tile, halo included: a chunk of 2048 stays one tile, and a whole scene is cut."""
+_TILE_CORE_MAX = 2176
+"""Longest side of a tile without its halo: a chunk of 2048 stays one tile, and a whole scene is cut."""
+_TILE_SIDE_MAX = 2688
+"""Longest side of a tile with its halo: 256 px of context on each side still leave a chunk of 2048 whole."""
 
 _RESOLUTION_SLACK = 0.05
 """A grid of 9.6 m counts as 10 m."""
@@ -155,13 +157,15 @@ class _Lengths:
     radius: int
     tile: int
     window: int
+    core: int
     longest: int
 
     @classmethod
     def of(cls, spec: ModelSpec, upsample: int) -> _Lengths:
         stride = spec.stride_px // math.gcd(spec.stride_px, upsample)
         tile, window = (max(side // upsample // stride * stride, stride) for side in (spec.tile_px, spec.window_px))
-        return cls(stride, -(-spec.radius_px // upsample), tile, window, _TILE_SIDE_MAX // upsample)
+        core, longest = _TILE_CORE_MAX // upsample, _TILE_SIDE_MAX // upsample
+        return cls(stride, -(-spec.radius_px // upsample), tile, window, core, longest)
 
 
 def plan_geometry(
@@ -263,6 +267,6 @@ def _step_cells(step_px: int, lengths: _Lengths, factor: int, name: str) -> int:
 def _largest_core(sizes: Sequence[int], factor: int, halo: int, lengths: _Lengths) -> int:
     """Cells that a tile delivers so that the largest chunk is cut into few equal tiles."""
     largest = -(-max(sizes) // factor)
-    longest = max(lengths.longest - 2 * halo, lengths.stride)
+    longest = max(min(lengths.core, lengths.longest - 2 * halo), lengths.stride)
     pieces = -(-largest // longest)
     return round_up(-(-largest // pieces), lengths.stride)
