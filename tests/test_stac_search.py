@@ -232,8 +232,19 @@ def test_answers_that_are_no_stac(answer):
         search(root, collections="x")
 
 
+def test_unknown_collections_are_named(api):
+    with pytest.raises(ArgumentError, match=r"has no collection 'sentinel2-l2a'\. Expected such as 'sentinel-2-l2a'"):
+        search(api, collections="sentinel2-l2a")
+    assert search(api, collections="sentinel-2-l2a", datetime="1999") == []
+
+
+def test_ranges_that_end_before_they_begin(api):
+    with pytest.raises(ArgumentError, match="ends before it begins"):
+        search(api, collections="sentinel-2-l2a", datetime="2024-06/2024-05")
+
+
 def test_nobody_answers():
-    with pytest.raises(CatalogueError, match="does not answer"):
+    with pytest.raises(CatalogueError, match=r"cannot be reached \(Failed to .* refused\)\. Check the address"):
         search("http://127.0.0.1:9", collections="x")
 
 

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     import pystac
     from odc.geo.geobox import GeoBox
 
-__all__ = ["area_of", "cube_grid", "grid_name", "offset_in", "on_blocks"]
+__all__ = ["area_of", "check_chunks", "cube_grid", "grid_name", "offset_in", "on_blocks"]
 
 _MAX_SIDE_PX = 5_000_000
+_MAX_CHUNKS = 5_000_000
+"""Of all bands and time steps; each is a task, and takes about 1 kB before anything is computed."""
 _BLOCK_PX = 1024
 """Catalogues have files in blocks of 256, 512 and 1024 pixels: where the largest begin, the others do."""
 _LEAST_BLOCK_PX = 256
@@ -96,6 +98,24 @@ def grid_name(grid: GeoBox) -> str:
     phase = ((affine.c / affine.a) % 1, (affine.f / affine.e) % 1)
     rounded = (round(part / _SAME) * _SAME % 1 for part in phase)
     return f"{grid.crs} pixels of {affine.a:g} x {-affine.e:g}, offset {', '.join(f'{part:.3g}' for part in rounded)}"
+
+
+def check_chunks(grid: GeoBox, chunks: Mapping[str, int], *, times: int, bands: int) -> None:
+    """Refuse cubes whose graph alone would fill the memory, such as between two items at the ends of a zone.
+
+    Raises
+    ------
+    InputError
+        There would be too many chunks.
+    """
+    rows, columns = (-(-side // chunks[dim]) for side, dim in zip(grid.shape, ("y", "x"), strict=True))
+    count = rows * columns * -(-times // chunks["time"]) * bands
+    if count > _MAX_CHUNKS:
+        raise InputError(
+            f"The cube would have {count:,} chunks: {times} time steps, {bands} bands, {grid.shape[0]:,} x "
+            f"{grid.shape[1]:,} pixels. Expected at most {_MAX_CHUNKS:,}. Type bbox=, larger chunks=, or load fewer "
+            "items at a time."
+        )
 
 
 def on_blocks(grid: GeoBox, grids: Sequence[GeoBox], chunks: Mapping[str, int]) -> GeoBox:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,12 @@ __all__ = ["Source", "declared_grid", "find_source"]
 
 _FAR = 1e9
 """No number of a grid is as large."""
+_NEAR = 1e-9
+"""No pixel is as small, in degrees or metres."""
+_NAMES_FILES = re.compile(r"grids\s*=\s*(?!@null)|parameter_?file|bound_?crs|init=", re.IGNORECASE)
+"""In texts of coordinate systems that let PROJ open files."""
+_MAX_CRS = 32_768
+_SHOWN = 40
 _NOT_IMAGES = ("thumbnail", "overview", "metadata")
 
 
@@ -68,7 +75,7 @@ def find_source(item: pystac.Item, name: str, sensor: Sensor | None) -> Source:
     found = _direct(item, name, sensor) or _by_sensor(item, name, sensor) or _by_common_name(item, name)
     if found is None:
         raise BandNotFoundError(
-            f"Item {item.id!r} has no band {name!r}. Found the assets: {', '.join(map(repr, item.assets)) or 'none'}. "
+            f"Item {item.id!r} has no band {name!r}. Found the assets: {_keys(item)}. "
             f"Type bands=[...] with keys of these{_sensor_hint(sensor)}."
         )
     asset, index, band = found
@@ -83,6 +90,12 @@ def find_source(item: pystac.Item, name: str, sensor: Sensor | None) -> Source:
         dtype=_dtype(fields.get("data_type"), nodata, sensor),
         nodata=nodata,
     )
+
+
+def _keys(item: pystac.Item) -> str:
+    shown = [f"{key!r:.80}" for key in list(item.assets)[:_SHOWN]]
+    more = len(item.assets) - len(shown)
+    return (", ".join(shown) or "none") + (f" and {more} more" if more else "")
 
 
 _Found = tuple[str, int, Band | None]
@@ -192,14 +205,19 @@ def declared_grid(item: pystac.Item, asset: str) -> GeoBox | None:
     from affine import Affine
 
     affine = Affine(*(float(value) for value in transform[:6]))
-    if affine.b != 0 or affine.d != 0 or affine.a <= 0 or affine.e >= 0:
+    if affine.b != 0 or affine.d != 0 or affine.a < _NEAR or affine.e > -_NEAR:
         raise InputError(
-            f"Item {item.id!r}, asset {asset!r}: the grid is rotated or flipped. Type crs= and resolution=."
+            f"Item {item.id!r}, asset {asset!r:.200}: the grid is rotated or flipped. Type crs= and resolution=."
+        )
+    if len(text := str(code)) > _MAX_CRS or _NAMES_FILES.search(text):
+        raise InputError(
+            f"Item {item.id!r}, asset {asset!r:.200}: the coordinate system {text!r:.80} is too long or may name "
+            "files of grids. Expected an EPSG code or plain WKT. Type: item.properties['proj:code'] = 'EPSG:...'"
         )
     try:
         crs = CRS(f"EPSG:{code}" if isinstance(code, int) else code)
     except (RuntimeError, ValueError, TypeError) as error:  # pyproj's error is a RuntimeError
-        raise InputError(f"Item {item.id!r}, asset {asset!r}: {code!r:.80} is no CRS ({error!r:.100}).") from error
+        raise InputError(f"Item {item.id!r}, asset {asset!r:.200}: {code!r:.80} is no CRS ({error!r:.100}).") from error
     return GeoBox((int(shape[0]), int(shape[1])), affine, crs)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from xcloudmask._optional import require
-from xcloudmask.errors import ReadError
+from xcloudmask.errors import HrefError, ReadError
 from xcloudmask.stac.guard import check_header_once, reading, safe_env
 from xcloudmask.stac.hrefs import HrefPolicy, check_href, redact
 
@@ -97,15 +97,18 @@ class _GuardedReader:
                 found = reader.read(replace(cfg, fail_on_error=True), dst_geobox, dst=dst, selection=selection)
                 return found
 
-        for pause_s in _PAUSES_S:
+        for pause_s in (*_PAUSES_S, None):
             try:
                 return once()
-            except ReadError as error:
-                # GDAL tries again after an answer that says so, not after one that breaks off.
-                if not _BROKEN_OFF.search(str(error)):
-                    raise
+            except (ReadError, HrefError) as error:
+                failed = error
+            # GDAL tries again after an answer that says so, not after one that breaks off.
+            if pause_s is None or isinstance(failed, HrefError) or not _BROKEN_OFF.search(str(failed)):
+                break
             time.sleep(pause_s)
-        return once()
+        # Errors of rasterio cannot be unpickled: of one that has such a cause a cluster hands on the text alone.
+        failed.__cause__ = failed.__context__ = None
+        raise failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,11 +18,12 @@ from urllib.request import url2pathname
 from xcloudmask.errors import ArgumentError, HrefError
 from xcloudmask.stac.addresses import private_host
 
-__all__ = ["HrefPolicy", "allowed_host", "check_href", "redact", "where"]
+__all__ = ["HrefPolicy", "allowed_host", "check_href", "redact", "where", "wrong_id"]
 
 _SCHEMES = ("https", "http", "s3", "gs", "az")
 _BUCKETS = ("s3", "gs", "az")
 _MAX_LENGTH = 8192
+_MAX_ID = 1024
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+._-]*):")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -132,6 +133,19 @@ def where(item: Any, asset: str) -> str:
     """
     name = item.get("id") if isinstance(item, Mapping) else getattr(item, "id", item)
     return f"Item {str(name)[:200]!r}, asset {str(asset)[:200]!r}"
+
+
+def wrong_id(value: object) -> str | None:
+    """Return what is wrong with the id of an item, or None: it goes to terminals, logs and names of files.
+
+    Examples
+    --------
+    >>> wrong_id("S2A_T30TVK"), wrong_id("")
+    (None, "the id '' is no text of 1 to 1024 characters")
+    """
+    if not isinstance(value, str) or not value or len(value) > _MAX_ID:
+        return f"the id {value!r:.80} is no text of 1 to {_MAX_ID} characters"
+    return f"the id {value!r:.80} has control characters" if _CONTROL.search(value) else None
 
 
 def redact(href: str) -> str:

@@ -16,7 +16,7 @@ from xcloudmask._sensor import Sensor
 from xcloudmask.errors import ArgumentError, ArgumentTypeError, InputError, ReadError
 from xcloudmask.models.registry import get_spec
 from xcloudmask.models.spec import ModelSpec
-from xcloudmask.stac._grids import area_of, cube_grid, offset_in, on_blocks
+from xcloudmask.stac._grids import area_of, check_chunks, cube_grid, offset_in, on_blocks
 from xcloudmask.stac._signing import SceneDriver
 from xcloudmask.stac.catalogues import SignChoice, resolve_sign
 from xcloudmask.stac.driver import GuardedDriver
@@ -141,6 +141,7 @@ def load(
     scenes = _report(scenes, gaps)
     grid = cube_grid([(scene.item, scene.grid) for scene in scenes], crs=crs, resolution=resolution, area=area)
     groups, padded = _groups(scenes, groupby, grid), on_blocks(grid, [scene.grid for scene in scenes], sizes)
+    check_chunks(padded, sizes, times=max(groups) + 1, bands=len(names))
     cube = odc_stac.load(
         [_plain_item(scene, allowed, order) for order, scene in enumerate(scenes)],
         bands=names,

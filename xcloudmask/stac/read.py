@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from xcloudmask._optional import require
 from xcloudmask.errors import ArgumentError, ArgumentTypeError, CatalogueError
 from xcloudmask.stac._json import is_web, link_policy, read_json, resolve_link
-from xcloudmask.stac.hrefs import HrefPolicy, redact
+from xcloudmask.stac.hrefs import HrefPolicy, redact, wrong_id
 
 if TYPE_CHECKING:
     import pystac
@@ -21,6 +21,9 @@ __all__ = ["read_items"]
 PathLikes = str | PathLike[str] | Sequence[str | PathLike[str]]
 
 _MAX_DOCUMENTS = 100_000
+
+BAD_ITEM = (KeyError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What pystac raises for JSON that is no item, besides errors of its own."""
 
 FROM_FILE = "_xcloudmask_from_file"
 """Attribute of items that were read from a file of this machine; no JSON can set it."""
@@ -104,7 +107,7 @@ def _walk(root: str) -> Iterator[pystac.Item]:
         if kind == "Feature":
             yield _item(document, href)
         elif kind == "FeatureCollection":
-            yield from (_item(feature, href) for feature in document.get("features") or ())
+            yield from (_item(feature, href) for feature in _listed(document, "features"))
         elif kind in ("Catalog", "Collection") or "stac_version" in document:
             queue.extend(_new_links(document, href, seen, policy))
         else:
@@ -115,7 +118,7 @@ def _walk(root: str) -> Iterator[pystac.Item]:
 
 
 def _new_links(document: dict[str, Any], base: str, seen: set[str], policy: HrefPolicy) -> Iterator[str]:
-    for link in document.get("links") or ():
+    for link in _listed(document, "links"):
         if isinstance(link, dict) and link.get("rel") in ("child", "item") and isinstance(link.get("href"), str):
             href = resolve_link(link["href"], base=base, policy=policy)
             if href not in seen:
@@ -127,17 +130,24 @@ def _new_links(document: dict[str, Any], base: str, seen: set[str], policy: Href
         )
 
 
+def _listed(document: dict[str, Any], key: str) -> list[Any]:
+    found = document.get(key)
+    return found if isinstance(found, list) else []
+
+
 def _item(document: Any, href: str) -> pystac.Item:
     library: Any = require("pystac", extra="stac")
     if not isinstance(document, dict):
         raise CatalogueError(f"{redact(href)} has a feature that is a {type(document).__name__}. Expected an item.")
     # Where it was read counts: a self link may name any place, also a file of this machine.
-    links = [link for link in document.get("links") or () if isinstance(link, dict) and link.get("rel") == "collection"]
+    links = [link for link in _listed(document, "links") if isinstance(link, dict) and link.get("rel") == "collection"]
     try:
         item: pystac.Item = library.Item.from_dict({**document, "links": []}, migrate=True)
-    except (library.STACError, library.STACTypeError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (library.STACError, library.STACTypeError, *BAD_ITEM) as error:
         name = document.get("id", "without id")
         raise CatalogueError(f"{redact(href)}: item {name!r:.80} is no valid STAC item ({error!r:.200}).") from error
+    if why := wrong_id(item.id):
+        raise CatalogueError(f"{redact(href)}: {why}. Expected a plain name.")
     if item.collection_id is None and links:
         item.collection_id = document.get("collection")
     item.set_self_href(href if is_web(href) else _absolute(href))
@@ -177,11 +187,15 @@ class _Filter:
         return _in_utc(first) <= self._range[1] and _in_utc(last) >= self._range[0]
 
     def _touches(self, item: pystac.Item) -> bool:
+        from shapely.errors import ShapelyError  # type: ignore[import-untyped]
         from shapely.geometry import box, shape  # type: ignore[import-untyped]
 
         if item.geometry is None:
             return False
-        return bool(shape(item.geometry).intersects(box(*self._box or ())))
+        try:
+            return bool(shape(item.geometry).intersects(box(*self._box or ())))
+        except (ShapelyError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            raise CatalogueError(f"Item {item.id!r} has no valid geometry ({error!r:.200}).") from error
 
 
 def _in_utc(instant: dt.datetime) -> dt.datetime:
@@ -237,6 +251,8 @@ def parse_range(text: str) -> tuple[dt.datetime, dt.datetime]:
         first, *_, last = [None if part in ("", "..") else _span(part) for part in (parts[0], parts[-1])]
     except (ValueError, IndexError):
         raise wrong from None
+    if first is not None and last is not None and last[1] < first[0]:
+        raise ArgumentError(f"datetime={text!r:.80} ends before it begins. Expected the earlier date first.")
     earliest, latest = dt.datetime.min.replace(tzinfo=dt.UTC), dt.datetime.max.replace(tzinfo=dt.UTC)
     return (earliest if first is None else first[0]), (latest if last is None else last[1])
 

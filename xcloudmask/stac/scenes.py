@@ -17,7 +17,7 @@ from xcloudmask.stac._signing import takes_turns
 from xcloudmask.stac.assets import Source, declared_grid, find_source
 from xcloudmask.stac.catalogues import Sign
 from xcloudmask.stac.guard import guard_items, open_guarded
-from xcloudmask.stac.hrefs import HrefPolicy, check_href
+from xcloudmask.stac.hrefs import HrefPolicy, check_href, wrong_id
 from xcloudmask.stac.items import sensor_of
 from xcloudmask.stac.read import FROM_FILE
 
@@ -127,8 +127,13 @@ def _checked(items: Iterable[pystac.Item]) -> list[pystac.Item]:
             raise ArgumentTypeError(
                 f"items has {item!r:.80}. Expected pystac Items, as search() and read_items() return them."
             )
+        if why := wrong_id(item.id):
+            raise InputError(f"An item is refused: {why}. Expected a plain name. Type: item.id = '...'")
     if not given:
-        raise InputError("There are no items. Widen bbox, dates or filters of the search.")
+        raise InputError(
+            "There are no items. Check bbox (west, south, east, north: longitude first) and dates, or widen them or "
+            "the filters of the search."
+        )
     return given
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from xcloudmask._optional import require
 from xcloudmask.errors import ArgumentError, CatalogueError, XCloudMaskError
 from xcloudmask.stac.catalogues import resolve_url
-from xcloudmask.stac.hrefs import redact
-from xcloudmask.stac.read import check_bbox, parse_range
+from xcloudmask.stac.hrefs import redact, wrong_id
+from xcloudmask.stac.read import BAD_ITEM, check_bbox, parse_range
 
 if TYPE_CHECKING:
     import pystac
@@ -77,7 +79,7 @@ def search(
     CatalogueError
         The API does not answer, or not as a STAC API does; there are more than 1000 items and no limit was given.
     ArgumentError
-        An argument cannot be understood, or the API does not know `query` or `filter`.
+        An argument cannot be understood, or the API does not know `query`, `filter` or a collection.
 
     Examples
     --------
@@ -112,7 +114,32 @@ def search(
         # pystac-client takes `limit` for the size of a page.
         asked = client.search(**options, limit=min(page_size, most + 1), max_items=None)
         _stay(root, asked.url)
-        return _collect(asked, root, most=most, bounded=limit is not None)
+        items = _collect(asked, root, most=most, bounded=limit is not None)
+    if not items:
+        _check_collections(root, names, headers)
+    return items
+
+
+def _check_collections(root: str, names: Sequence[str], headers: Mapping[str, str] | None) -> None:
+    """Nothing was found: say so where a collection is unknown, which APIs take for one without items."""
+    known = _get(f"{root.rstrip('/')}/collections", headers)
+    listed = known.get("collections") if isinstance(known, dict) else None
+    ids = [str(one.get("id")) for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    for name in names:
+        if ids and name not in ids and _get(f"{root.rstrip('/')}/collections/{quote(name, safe='')}", headers) is None:
+            close = difflib.get_close_matches(name, ids, n=3, cutoff=0.4) or ids[:10]
+            shown = ", ".join(f"{one!r:.80}" for one in close)
+            raise ArgumentError(f"{redact(root)} has no collection {name!r:.80}. Expected such as {shown}.")
+
+
+def _get(url: str, headers: Mapping[str, str] | None) -> Any:
+    """JSON of the API, an empty dict where it is not to be had, None where there is no such thing."""
+    requests = require("requests", extra="stac")
+    try:
+        answer = requests.get(url, headers=dict(headers or {}), timeout=_TIMEOUT_S, allow_redirects=False)
+        return None if answer.status_code == 404 else answer.json() if answer.ok else {}
+    except (requests.RequestException, ValueError):
+        return {}
 
 
 def _collect(asked: Any, root: str, *, most: int, bounded: bool) -> list[pystac.Item]:
@@ -146,9 +173,11 @@ def _stay(root: str, href: Any) -> None:
 def _item(feature: Any, library: Any, root: str) -> pystac.Item:
     try:
         item: pystac.Item = library.Item.from_dict(feature, preserve_dict=False)
-    except (library.STACError, library.STACTypeError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (library.STACError, library.STACTypeError, *BAD_ITEM) as error:
         name = feature.get("id", "without id") if isinstance(feature, dict) else feature
         raise CatalogueError(f"{redact(root)}: item {name!r:.80} is no valid STAC item ({error!r:.200}).") from error
+    if why := wrong_id(item.id):
+        raise CatalogueError(f"{redact(root)}: {why}. Expected a plain name.")
     return item
 
 
@@ -173,7 +202,7 @@ def _errors(root: str) -> Iterator[None]:
     except (DoesNotConformTo, NotImplementedError) as error:
         raise _unable(shown, str(error)) from error
     except (APIError, requests.RequestException) as error:
-        raise CatalogueError(f"{shown} does not answer the search: {str(error)[:500]}") from error
+        raise CatalogueError(_no_answer(shown, error)) from error
     except (
         pystac.STACError,
         pystac.STACTypeError,
@@ -186,6 +215,15 @@ def _errors(root: str) -> Iterator[None]:
         raise CatalogueError(f"{shown} does not answer as a STAC API does: {error!r:.300}") from error
     except ValueError as error:
         raise ArgumentError(f"The search of {shown} is not understood: {error}") from error
+
+
+def _no_answer(shown: str, error: Exception) -> str:
+    text, status = str(error).strip(), getattr(error, "status_code", None)
+    if reason := re.search(r"(Failed to [^\n\"]*?)[\"')]*$", text):
+        return f"{shown} cannot be reached ({reason[1]}). Check the address, the network and HTTPS_PROXY."
+    told = f" (status {status})" if status else ""
+    hint = " Expected the root of a STAC API. Check the address." if status == 404 else ""
+    return f"{shown} does not answer the search{told}: {text[:500] or 'it says nothing.'}{hint}"
 
 
 def _unable(shown: str, reason: str) -> XCloudMaskError:
