@@ -38,7 +38,8 @@ class Shot:
     """One scene on disk or on a server."""
 
     hrefs: Mapping[str, str]
-    epsg: int
+    epsg: int | None
+    """None where the grid has no code."""
     transform: tuple[float, ...]
     shape: tuple[int, int]
     time: str = "2024-05-14T10:50:31Z"
@@ -46,6 +47,7 @@ class Shot:
     footprint: Mapping[str, Any] = field(default_factory=dict)
     grids: Mapping[str, tuple[tuple[float, ...], tuple[int, int]]] = field(default_factory=dict)
     """Transform and shape of bands that are on another grid."""
+    wkt2: str = ""
 
     @staticmethod
     def of(cube: xr.Dataset, *, hrefs: Mapping[str, str], **more: Any) -> Shot:
@@ -60,6 +62,7 @@ class Shot:
             transform=tuple(box.transform)[:6],
             shape=tuple(box.shape),
             footprint=json.loads(json.dumps(polygon.json)),
+            wkt2=box.crs.to_wkt(),
             **more,
         )
 
@@ -75,10 +78,11 @@ def write_tif(path: Path, bands: Mapping[str, np.ndarray], cube: xr.Dataset, *, 
     arrays = list(bands.values())
     height, width = arrays[0].shape
     box = cube.odc.geobox
+    crs = box.crs.to_wkt() if box.crs.epsg is None else f"EPSG:{box.crs.epsg}"
     options = {"tiled": True, "blockxsize": 128, "blockysize": 128, "compress": "deflate"}
     with rasterio.open(
         path, "w", driver="GTiff", dtype=arrays[0].dtype, count=len(arrays), height=height, width=width,
-        crs=f"EPSG:{box.crs.epsg}", transform=box.transform, nodata=nodata, **options,
+        crs=crs, transform=box.transform, nodata=nodata, **options,
     ) as file:  # fmt: skip
         for index, (name, array) in enumerate(bands.items(), start=1):
             file.write(array, index)
@@ -402,6 +406,115 @@ def planet(shot: Shot, *, bands: int = 4, surface: bool = True, instrument: str 
         },
     )
     item["assets"][key] = {"href": next(iter(shot.hrefs.values())), "type": COG, "roles": ["data"], "eo:bands": entries}
+    return item
+
+
+def slstr(shot: Shot) -> Item:
+    """SLSTR Level-1B that somebody projected and wrote as COGs, in STAC 1.1: a collection of no known name.
+
+    The archives hold netCDF in the geometry of the instrument, which has no pixels on a map.
+    """
+    item = _base(
+        shot,
+        f"S3A_SL_1_RBT____{_compact(shot.time)}",
+        "slstr-on-a-map",
+        extensions=("eo/v2.0.0", "raster/v2.0.0", "projection/v2.0.0"),
+        properties={
+            "platform": "sentinel-3a",
+            "constellation": "sentinel-3",
+            "instruments": ["slstr"],
+            "proj:code": f"EPSG:{shot.epsg}",
+        },
+    )
+    item["stac_version"] = "1.1.0"
+    for band, href in shot.hrefs.items():
+        item["assets"][f"{band}_reflectance_an"] = {
+            "href": href,
+            "type": COG,
+            "roles": ["data"],
+            "data_type": "uint16",
+            "nodata": 0,
+            "bands": [{"name": band}],
+            **shot.projection(band),
+        }
+    return item
+
+
+def planetary_computer_modis(shot: Shot) -> Item:
+    """modis-09A1-061 of the Planetary Computer: eight days in place of an instant, a CRS without a code, no nodata."""
+    day = np.datetime64(shot.time.removesuffix("Z"))
+    number = int((day - day.astype("M8[Y]").astype("M8[s]")) / np.timedelta64(1, "D")) + 1
+    item = _base(
+        shot,
+        f"MOD09A1.A{shot.time[:4]}{number:03d}.h18v04.061.2024175051338",
+        "modis-09A1-061",
+        extensions=("eo/v1.0.0", "raster/v1.1.0", "projection/v1.0.0"),
+        properties={
+            "platform": "terra",
+            "instruments": ["modis"],
+            "start_datetime": shot.time,
+            "end_datetime": f"{day + np.timedelta64(7, 'D')}Z",
+            "modis:tile-id": "51018004",
+            "proj:epsg": shot.epsg,
+            "proj:wkt2": shot.wkt2,
+            "proj:shape": list(shot.shape),
+            "proj:transform": list(shot.transform),
+        },
+    )
+    item["properties"]["datetime"] = None
+    for band, href in shot.hrefs.items():
+        common = {"1": "red", "2": "nir", "3": "blue", "4": "green"}[band[-1]]
+        item["assets"][band] = {
+            "href": href,
+            "type": COG,
+            "roles": ["data"],
+            "eo:bands": [{"name": band, "common_name": common}],
+            "raster:bands": [{"scale": 0.0001, "data_type": "int16", "spatial_resolution": 500}],
+        }
+    return item
+
+
+def perusat(shot: Shot) -> Item:
+    """PeruSat-1 in STAC 1.1, the four bands in one file; its agency publishes no items."""
+    item = _base(
+        shot,
+        f"IMG_PER1_{_compact(shot.time)}_ORTHO_MS",
+        "perusat-ortho",
+        extensions=("eo/v2.0.0", "projection/v2.0.0"),
+        properties={"platform": "per1", "instruments": ["naomi"], "gsd": 2.8, "proj:code": f"EPSG:{shot.epsg}"},
+    )
+    item["stac_version"] = "1.1.0"
+    names = zip(("B1", "B2", "B3", "B4"), ("blue", "green", "red", "nir"), strict=True)
+    item["assets"]["ms"] = {
+        "href": next(iter(shot.hrefs.values())),
+        "type": COG,
+        "roles": ["data"],
+        "data_type": "uint16",
+        "nodata": 0,
+        "bands": [{"name": name, "eo:common_name": common} for name, common in names],
+        **shot.projection("ms"),
+    }
+    return item
+
+
+def maxar(shot: Shot) -> Item:
+    """In the spelling of the Maxar Open Data Program: its names of satellites, one file with all bands."""
+    item = _base(
+        shot,
+        f"10300100{_compact(shot.time)}",
+        "maxar-open-data",
+        extensions=("eo/v1.0.0", "projection/v1.0.0", "view/v1.0.0"),
+        properties={"platform": "WV02", "gsd": 2.0, "view:sun_elevation": shot.sun_elevation, "proj:epsg": shot.epsg},
+    )
+    names = {"BAND_B": "blue", "BAND_G": "green", "BAND_R": "red", "BAND_N": "nir"}
+    item["assets"]["ms_analytic"] = {
+        "href": next(iter(shot.hrefs.values())),
+        "type": COG,
+        "roles": ["data"],
+        "eo:bands": [{"name": name, "common_name": common} for name, common in names.items()],
+        "raster:bands": [{"nodata": 0, "data_type": "uint16"} for _ in names],
+        **shot.projection("ms"),
+    }
     return item
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dask
 import numpy as np
@@ -22,6 +22,7 @@ import pytest
 import stac_items as cat
 import xarray as xr
 from http_server import serve
+from odc.geo.xr import assign_crs
 from stac_server import serve_api
 
 import xcloudmask
@@ -29,7 +30,6 @@ from xcloudmask.simulate import simulate_scene, simulate_scene_truth
 from xcloudmask.stac import HrefPolicy, load, search
 
 LOCAL = HrefPolicy(allow_private=True)
-SIZE = 320
 SEED = 3
 TIMES = 2
 
@@ -47,6 +47,12 @@ class Case:
     known: bool = True
     """Whether the item tells the scale."""
     one_file: bool = False
+    told_by: Literal["item", "argument", "attrs"] = "item"
+    """Where the sensor's name comes from."""
+    size_px: int = 320
+    upsample: bool = False
+    crs: str | None = None
+    """In place of UTM."""
 
 
 S2 = {"red": "B04", "green": "B03", "nir": "B08"}
@@ -54,6 +60,7 @@ L2 = {"red": "SR_B4", "green": "SR_B3", "nir": "SR_B5"}
 TM = {"red": "SR_B3", "green": "SR_B2", "nir": "SR_B4"}
 L1 = {"red": "B4", "green": "B3", "nir": "B5"}
 PS = {"red": "red", "green": "green", "nir": "nir"}
+SINUSOIDAL = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs"
 
 CASES = {
     "s2-l2a-earth-search-c1": Case(
@@ -103,6 +110,54 @@ CASES = {
         known=False,
         one_file=True,
     ),
+    "landsat-etm-l2-usgs": Case(
+        sensor="landsat-etm-c2-l2", bands=TM, build=partial(cat.usgs, satellite="LE07"), floor=0.70
+    ),
+    "landsat-etm-l1-usgs": Case(
+        sensor="landsat-etm-c2-l1",
+        bands={"red": "B3", "green": "B2", "nir": "B4"},
+        build=partial(cat.usgs, level="L1TP", satellite="LE07"),
+        floor=0.70,
+        known=False,
+    ),
+    "planetscope-dove-r-sr": Case(
+        sensor="planetscope-4b-dove-r",
+        bands=PS,
+        build=partial(cat.planet, instrument="PS2.SD"),
+        floor=0.60,
+        one_file=True,
+    ),
+    "slstr-on-a-map": Case(
+        sensor="sentinel-3-slstr-l1b",
+        bands={"red": "S2", "green": "S1", "nir": "S3"},
+        build=cat.slstr,
+        floor=0.5,
+        known=False,
+        told_by="argument",
+        size_px=160,
+        upsample=True,
+    ),
+    "modis-planetary-computer": Case(
+        sensor="modis-09",
+        bands={"red": "sur_refl_b01", "green": "sur_refl_b04", "nir": "sur_refl_b02"},
+        build=cat.planetary_computer_modis,
+        floor=0.5,
+        size_px=160,
+        upsample=True,
+        crs=SINUSOIDAL,
+    ),
+    "perusat-ortho": Case(
+        sensor="perusat-1",
+        bands={"red": "B3", "green": "B2", "nir": "B4"},
+        build=cat.perusat,
+        floor=0.5,
+        known=False,
+        one_file=True,
+        told_by="argument",
+    ),
+    "maxar-open-data": Case(
+        sensor="maxar-4b", bands=PS, build=cat.maxar, floor=0.5, known=False, one_file=True, told_by="attrs"
+    ),
 }
 
 
@@ -130,12 +185,14 @@ def simulated(case: Case) -> tuple[xr.Dataset, np.ndarray]:
     """A cube as the simulator has it, under the roles of the model, and the truth."""
     names = list(case.bands.values())
     if case.one_file:
-        names = [band.name for band in xcloudmask.SENSORS[case.sensor].bands]
+        names = [band.name for band in xcloudmask.SENSORS[case.sensor].bands if band.role != "pan"]
     # Pixels of the product, all bands on one grid; nodata comes with the second date.
-    arguments: dict[str, Any] = {"size_px": SIZE, "times": TIMES, "bands": names, "seed": SEED, "chunks": SIZE}
+    arguments: dict[str, Any] = {"size_px": case.size_px, "times": TIMES, "bands": names, "seed": SEED}
     cube, truth = dask.compute(
         simulate_scene(case.sensor, **arguments), simulate_scene_truth(case.sensor, **arguments)["truth"]
     )
+    if case.crs is not None:
+        cube = assign_crs(cube.drop_vars("spatial_ref"), case.crs)
     return cube, truth.values
 
 
@@ -169,6 +226,10 @@ def direct(case: Case, cube: xr.Dataset) -> xr.Dataset:
     return chosen.chunk({"time": 1, "y": -1, "x": -1})
 
 
+def test_each_sensor_has_a_case():
+    assert {case.sensor for case in CASES.values()} == set(xcloudmask.SENSORS)
+
+
 @pytest.mark.parametrize("key", CASES)
 def test_from_search_to_mask(key, folders, api, files):
     case = CASES[key]
@@ -181,7 +242,10 @@ def test_from_search_to_mask(key, folders, api, files):
         ids=[json.loads(path.read_text())["id"] for path in sorted((folders / "items").glob(f"{key}-*.json"))],
     )
     assert len(items) == TIMES
-    loaded = load(items, policy=LOCAL)
+    loaded = load(items, policy=LOCAL, sensor=case.sensor if case.told_by == "argument" else None)
+    if case.told_by == "attrs":
+        assert loaded.attrs == {}
+        loaded.attrs["sensor"] = case.sensor
     assert loaded.attrs == {"sensor": case.sensor}
     expected = direct(case, cube)
     for role in ("red", "green", "nir"):
@@ -194,8 +258,8 @@ def test_from_search_to_mask(key, folders, api, files):
             assert "scale_factor" not in loaded[role].attrs
     np.testing.assert_allclose(loaded["x"], cube["x"])
     np.testing.assert_allclose(loaded["y"], cube["y"])
-    mask = xcloudmask.predict(loaded).compute()
-    np.testing.assert_array_equal(mask.values, xcloudmask.predict(expected).values)
+    mask = xcloudmask.predict(loaded, upsample=case.upsample).compute()
+    np.testing.assert_array_equal(mask.values, xcloudmask.predict(expected, upsample=case.upsample).values)
     there = truth != 255
     np.testing.assert_array_equal(mask.values == 255, ~there)
     agreement = float((mask.values == truth)[there].mean())
