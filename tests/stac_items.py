@@ -382,6 +382,7 @@ def hls(shot: Shot, *, product: str, grid: bool = False, mislabelled: bool = Tru
 def planet(shot: Shot, *, bands: int = 4, surface: bool = True, instrument: str | None = None) -> Item:
     """PSScene as Planet delivers it: one file with all bands, and its grid in the file alone."""
     key = f"ortho_analytic_{bands}b" + ("_sr" if surface else "")
+    satellite = "24bc" if bands == 8 else "1053" if instrument == "PS2.SD" else "2478"
     names = ["blue", "green", "red", "nir"]
     if bands == 8:
         names = ["coastal_blue", "blue", "green_i", "green", "yellow", "red", "rededge", "nir"]
@@ -392,11 +393,11 @@ def planet(shot: Shot, *, bands: int = 4, surface: bool = True, instrument: str 
         entries.append({"name": name} | ({"common_name": known} if known else {}))
     item = _base(
         shot,
-        f"{_compact(shot.time).replace('T', '_')}_24_{'24bc' if bands == 8 else '2478'}",
+        f"{_compact(shot.time).replace('T', '_')}_24_{satellite}",
         "PSScene",
         extensions=("eo/v1.0.0", "view/v1.0.0", "projection/v1.0.0"),
         properties={
-            "platform": "2478",
+            "platform": satellite,
             "constellation": "planetscope",
             "instruments": [instrument or ("PSB.SD" if bands == 8 else "PS2")],
             "gsd": 3.7,
