@@ -18,8 +18,7 @@ from xcloudmask.training.labels import CLOUD
 from xcloudmask.training.predictor import predictor
 
 BANDS = {"red": (650.0, 665.0, 680.0), "green": (543.0, 560.0, 578.0), "nir": (780.0, 842.0, 900.0)}
-MODELS = ("default",)
-"""default-ensemble does not reach these figures: its card says how far it is."""
+MODELS = ("default", "default-ensemble")
 
 
 def cube(image: np.ndarray, resolution_m: float, *, level_known: bool) -> xr.Dataset:
@@ -79,8 +78,19 @@ def cloud_share(patches, *, model, level_known):
     return float(np.mean([np.isin(mask, (1, 2)).mean() for mask in masks]))
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("level_known", [True, False])
+# Its second network misses flat white cloud without level and near infrared: see its card.
+_CLOUDY = pytest.mark.xfail(strict=True, reason="default-ensemble keeps 87 % where the level is unknown")
+
+
+@pytest.mark.parametrize(
+    ("model", "level_known"),
+    [
+        ("default", True),
+        ("default", False),
+        ("default-ensemble", True),
+        pytest.param("default-ensemble", False, marks=_CLOUDY),
+    ],
+)
 def test_fully_cloudy_thumbnails_are_cloud(thumbnails, level_known, model):
     cloudy = [patch for patch in thumbnails if (patch.allowed == CLOUD).all()]
     assert len(cloudy) > 10
