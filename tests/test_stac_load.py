@@ -389,7 +389,11 @@ def test_types_out_of_the_files(shelf):
     (shelf.folder / "a.json").write_text(json.dumps(item))
     cube = load(shelf.items("a"))
     assert cube["red"].dtype == np.uint16
-    assert (cube.attrs, cube["red"].attrs) == ({}, {})
+    assert (cube.attrs, cube["red"].attrs) == ({}, {"nodata": 0}), "which the file declares"
+    with dask.config.set(scheduler="synchronous"):
+        mask = cube.cloudmask.predict()
+        assert (mask.values[0, :8, :8] == 255).all()
+        assert (mask.values[0, 8:, 8:] != 255).any()
     known = load(shelf.items("a"), sensor="sentinel-2-l2a")
     assert known.attrs == {"sensor": "sentinel-2-l2a"}
     assert known["red"].attrs["nodata"] == 0

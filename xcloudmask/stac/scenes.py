@@ -54,6 +54,7 @@ class _Header:
     grid: GeoBox
     dtype: str
     count: int
+    nodata: float | None
 
 
 def inspect_scenes(
@@ -171,7 +172,7 @@ class _Looker:
         sources = dict(scene.sources)
         for name, source in scene.sources.items():
             grid = declared_grid(scene.item, source.asset)
-            if grid is None or source.dtype is None or self.all_files:
+            if grid is None or source.dtype is None or source.nodata is None or self.all_files:
                 if source.asset not in headers:
                     headers[source.asset] = self._header(scene.item, source.asset)
                 header = headers[source.asset]
@@ -181,7 +182,9 @@ class _Looker:
                         f"{source.index + 1} is wanted for {name!r}."
                     )
                 grid = grid or header.grid
-                sources[name] = replace(source, dtype=source.dtype or header.dtype)
+                # Where neither the item nor the sensor declares nodata, the file may.
+                nodata = header.nodata if source.nodata is None else source.nodata
+                sources[name] = replace(source, dtype=source.dtype or header.dtype, nodata=nodata)
             grids[name] = grid
         return replace(scene, sources=sources, grids=grids)
 
@@ -198,7 +201,7 @@ class _Looker:
             if affine.b != 0 or affine.d != 0 or affine.a <= 0 or affine.e >= 0:
                 raise InputError(f"Item {item.id!r}, asset {asset!r}: the file's grid is rotated or flipped.")
             grid: Any = rio_geobox(dataset)
-            return _Header(grid=grid, dtype=dataset.dtypes[0], count=dataset.count)
+            return _Header(grid=grid, dtype=dataset.dtypes[0], count=dataset.count, nodata=dataset.nodata)
 
 
 def split_by_grid(
