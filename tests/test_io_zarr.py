@@ -161,6 +161,16 @@ def test_coordinates_of_a_loader(tmp_path):
     np.testing.assert_array_equal(opened["angle"], [1.5, np.nan])
 
 
+def test_texts_that_chunking_made_lazy(tmp_path):
+    mask = make_mask(chunks={"time": 1}).assign_coords(item_id=("time", np.array(["a", "bb"], object)))
+    mask = mask.chunk(time=1)
+    assert mask["item_id"].chunks is not None
+    to_zarr(mask, tmp_path / "m.zarr")
+    assert open_mask(tmp_path / "m.zarr")["item_id"].values.tolist() == ["a", "bb"]
+    with pytest.warns(UserWarning, match=r"'item_id'.*load\(\)"):
+        to_zarr(mask, tmp_path / "later.zarr", compute=False)
+
+
 def test_without_georeference(tmp_path):
     mask = make_mask(georeferenced=False).isel(time=0)
     to_zarr(mask, tmp_path / "m.zarr")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import warnings
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -79,6 +80,11 @@ def to_zarr(
     WriteError
         The store exists, or cannot be written.
 
+    Warns
+    -----
+    UserWarning
+        Texts along time are dask arrays (``cube.chunk(...)`` makes them), and ``compute=False`` leaves them out.
+
     Notes
     -----
     Dask chunks that do not end on the borders of chunks or shards are rechunked: two tasks never write one file. Zarr
@@ -96,7 +102,7 @@ def to_zarr(
     plan = plan_write(mask.sizes, spatial=spatial_dims(mask), dask_chunks=mask.chunks, chunks=chunks, shards=shards)
     _check_target(store, mode)
     name = mask.name if mask.name is not None else DEFAULT_NAME
-    dataset, encoding = _prepare(mask, name, plan)
+    dataset, encoding = _prepare(_with_known_objects(mask, compute=compute), name, plan)
     with _naming_target(store):
         delayed: Any = dataset.to_zarr(
             store, mode=mode, zarr_format=3, consolidated=False, encoding=encoding, compute=False
@@ -209,6 +215,22 @@ def _prepare(mask: xr.DataArray, name: Hashable, plan: WritePlan) -> tuple[xr.Da
     if grid_mapping is not None:
         encoding[name]["grid_mapping"] = str(grid_mapping)
     return dataset, encoding
+
+
+def _with_known_objects(mask: xr.DataArray, *, compute: bool) -> xr.DataArray:
+    """Load coordinates whose chunks hold Python objects, as `chunk` makes them of texts: a few per date."""
+    lazy = [name for name, coord in mask.coords.items() if coord.dtype.kind == "O" and coord.chunks is not None]
+    if not lazy:
+        return mask
+    if compute:
+        return mask.assign_coords({name: mask[name].variable.compute() for name in lazy})
+    shown = ", ".join(map(repr, lazy))
+    warnings.warn(
+        f"The coordinates {shown} are lazy objects, which a write that is not computed at once leaves out. To keep "
+        f"them, type mask[{lazy[0]!r}].load() first, or compute=True.",
+        stacklevel=3,
+    )
+    return mask
 
 
 def _storable_coords(mask: xr.DataArray) -> xr.DataArray:
