@@ -75,3 +75,13 @@ def data_dir() -> Path:
     if not (root / "patches.csv").exists():
         pytest.skip(f"no real imagery at {root}: set XCLOUDMASK_DATA")
     return root
+
+
+@pytest.fixture(scope="module")
+def s3_endpoint() -> Iterator[str]:
+    """Host and port of an S3 server on this machine."""
+    moto = pytest.importorskip("moto.server")
+    found = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    found.start()
+    yield "{}:{}".format(*found.get_host_and_port())
+    found.stop()

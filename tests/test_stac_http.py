@@ -454,30 +454,21 @@ def test_settings_for_safety_come_before_the_users(monkeypatch):
 # S3
 
 
-@pytest.fixture(scope="module")
-def s3():
-    moto = pytest.importorskip("moto.server")
-    found = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    found.start()
-    yield "{}:{}".format(*found.get_host_and_port())
-    found.stop()
-
-
 @pytest.fixture
-def bucket(s3, cog, monkeypatch):
+def bucket(s3_endpoint, cog, monkeypatch):
     boto3 = pytest.importorskip("boto3")
     settings = {
         "AWS_ACCESS_KEY_ID": "key",
         "AWS_SECRET_ACCESS_KEY": "SECRET",
         "AWS_REGION": "us-east-1",
         "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_S3_ENDPOINT": s3,
+        "AWS_S3_ENDPOINT": s3_endpoint,
         "AWS_HTTPS": "NO",
         "AWS_VIRTUAL_HOSTING": "FALSE",
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    client = boto3.client("s3", endpoint_url=f"http://{s3}")
+    client = boto3.client("s3", endpoint_url=f"http://{s3_endpoint}")
     client.create_bucket(Bucket="scenes")
     content = cog.read_bytes()
     client.put_object(Bucket="scenes", Key="t/a.tif", Body=content)

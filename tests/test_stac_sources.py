@@ -24,23 +24,15 @@ def shelf(tmp_path):
 # --- S3, as a user of it would ---
 
 
-@pytest.fixture(scope="module")
-def endpoint():
-    moto = pytest.importorskip("moto.server")
-    found = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    found.start()
-    yield "{}:{}".format(*found.get_host_and_port())
-    found.stop()
-
-
 @pytest.fixture
-def s3(endpoint, tmp_path, monkeypatch):
+def s3(s3_endpoint, tmp_path, monkeypatch):
     """Two dates in a bucket, and the environment that the documentation names."""
     boto3 = pytest.importorskip("boto3")
     keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "SECRET", "AWS_REGION": "us-east-1"}
-    for name, value in {**keys, "AWS_S3_ENDPOINT": endpoint, "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE"}.items():
+    server = {"AWS_S3_ENDPOINT": s3_endpoint, "AWS_HTTPS": "NO", "AWS_VIRTUAL_HOSTING": "FALSE"}
+    for name, value in {**keys, **server}.items():
         monkeypatch.setenv(name, value)
-    client = boto3.client("s3", endpoint_url=f"http://{endpoint}", region_name="us-east-1")
+    client = boto3.client("s3", endpoint_url=f"http://{s3_endpoint}", region_name="us-east-1")
     client.create_bucket(Bucket="scenes")
     shelf = Shelf(tmp_path, lambda name: f"s3://scenes/2024/{name}")
     for name, day in (("a", 14), ("b", 24)):

@@ -14,7 +14,7 @@ from xcloudmask.stac.catalogues import Sign
 from xcloudmask.stac.driver import GuardedDriver
 from xcloudmask.stac.hrefs import check_href
 
-__all__ = ["SceneDriver", "SourceNote", "takes_turns"]
+__all__ = ["SceneDriver", "SourceNote", "is_geotiff", "takes_turns"]
 
 
 class SourceNote(TypedDict):
@@ -32,8 +32,12 @@ class SourceNote(TypedDict):
 
 def takes_turns(href: str, *, exclusive: bool = False) -> AbstractContextManager[None]:
     """Wait for the turn to open a file: GDAL reads GeoTIFF in many threads, and JPEG 2000 only alone."""
-    alone = exclusive or not href.partition("?")[0].lower().endswith((".tif", ".tiff"))
-    return file_turns.alone() if alone else file_turns.shared()
+    return file_turns.alone() if exclusive or not is_geotiff(href) else file_turns.shared()
+
+
+def is_geotiff(href: str) -> bool:
+    """Whether the name of a file says that it is a GeoTIFF."""
+    return href.partition("?")[0].lower().endswith((".tif", ".tiff"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

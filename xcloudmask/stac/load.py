@@ -17,7 +17,7 @@ from xcloudmask.errors import ArgumentError, ArgumentTypeError, InputError, Read
 from xcloudmask.models.registry import get_spec
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.stac._grids import area_of, check_chunks, cube_grid, offset_in, on_blocks
-from xcloudmask.stac._signing import SceneDriver
+from xcloudmask.stac._signing import SceneDriver, is_geotiff
 from xcloudmask.stac.catalogues import SignChoice, resolve_sign
 from xcloudmask.stac.driver import GuardedDriver
 from xcloudmask.stac.facts import add_facts
@@ -281,7 +281,7 @@ def _driver(
     return SceneDriver(
         guarded=GuardedDriver(policy=next((found for found in policies if found.allow_files), policy)),
         sign=sign,
-        exclusive=not all(href.partition("?")[0].lower().endswith((".tif", ".tiff")) for href in hrefs),
+        exclusive=not all(map(is_geotiff, hrefs)),
         dtypes={name: str(_dtype(scenes, name)) for name in names},
         nodata={name: _nodata(scenes, name) for name in names},
         wanted=wanted,
