@@ -13,7 +13,8 @@ from hypothesis.extra import numpy as hnp
 
 from xcloudmask.classes import CLASS_DIM, STYLES, mask_attrs
 from xcloudmask.errors import ArgumentError, ArgumentTypeError, InputError, NotACubeError
-from xcloudmask.masks import apply, clear_fraction, dilate, style_of, to_style
+from xcloudmask.fractions import clear_fraction
+from xcloudmask.masks import apply, dilate, style_of, to_style
 from xcloudmask.morphology import flag_codes
 
 CODES = np.array(

@@ -9,9 +9,10 @@ from xcloudmask._accessor import CloudMaskAccessor
 from xcloudmask._version import __version__
 from xcloudmask.classes import NODATA, CloudClass
 from xcloudmask.errors import XCloudMaskError
+from xcloudmask.fractions import clear_fraction
 from xcloudmask.io import open_any as open  # noqa: A004  # users type xcloudmask.open
 from xcloudmask.io import open_cube, open_mask, to_cog, to_zarr
-from xcloudmask.masks import apply, clear_fraction, dilate, to_style
+from xcloudmask.masks import apply, dilate, to_style
 from xcloudmask.models.registry import list_models, register_model
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.plan import plan

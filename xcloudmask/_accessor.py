@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import xarray as xr
 
-from xcloudmask import masks, viz
+from xcloudmask import fractions, masks, viz
 from xcloudmask.compare import compare_masks
 from xcloudmask.io import to_cog, to_zarr
 from xcloudmask.plan import plan
@@ -65,7 +65,7 @@ class CloudMaskAccessor:
     to_reflectance = _method(to_reflectance)
 
     # on a mask
-    clear_fraction = _method(masks.clear_fraction)
+    clear_fraction = _method(fractions.clear_fraction)
     dilate = _method(masks.dilate)
     to_style = _method(masks.to_style)
     compare = _method(compare_masks)

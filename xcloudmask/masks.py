@@ -1,8 +1,8 @@
-"""Masks at work: apply them to a cube, dilate them, change their style, count clear pixels. All of it is lazy."""
+"""Masks at work: apply them to a cube, dilate them, change their style. All of it is lazy."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -10,21 +10,13 @@ import numpy as np
 import xarray as xr
 
 from xcloudmask._mask_checks import NOT_CLEAR, check_alignment, check_px, codes_of, style_of
-from xcloudmask.classes import (
-    NODATA,
-    CloudClass,
-    OutputStyle,
-    Style,
-    get_style,
-    mask_attrs,
-    style_lookup,
-)
-from xcloudmask.errors import ArgumentError, InputError, NotACubeError
+from xcloudmask.classes import OutputStyle, Style, get_style, mask_attrs, style_lookup
+from xcloudmask.errors import InputError, NotACubeError
 from xcloudmask.graph import map_with_halo
 from xcloudmask.grid import spatial_dims
 from xcloudmask.morphology import dilate_codes, flag_codes
 
-__all__ = ["NOT_CLEAR", "apply", "clear_fraction", "dilate", "style_of", "to_style"]
+__all__ = ["NOT_CLEAR", "apply", "dilate", "style_of", "to_style"]
 
 PROVENANCE = ("model", "model_sha256", "xcloudmask_version", "normalize")
 """Attributes of a mask that say how it was made."""
@@ -176,61 +168,8 @@ def to_style(mask: xr.DataArray, style: OutputStyle) -> xr.DataArray:
     return _like(mask, recoded, mask_attrs(wanted) | provenance)
 
 
-def clear_fraction(mask: xr.DataArray, *, dim: Hashable | Iterable[Hashable] | None = None) -> xr.DataArray:
-    """Return the share of clear pixels among those that have data.
-
-    Clear is code 0: clear land and water in a 4-class mask, all but cloud (so shadow too) in a "cloud-noncloud" mask.
-
-    Parameters
-    ----------
-    mask
-        (..., y, x) uint8 mask.
-    dim
-        The dims to count over; None is the two spatial dims.
-
-    Returns
-    -------
-    DataArray
-        float64 in 0..1 over the other dims; NaN where no pixel has data. Lazy where the mask is.
-
-    Raises
-    ------
-    NotACubeError
-        `mask` is no mask.
-    ArgumentError
-        The mask has no such dim.
-
-    Examples
-    --------
-    >>> import numpy as np, xarray as xr
-    >>> from xcloudmask.classes import get_style, mask_attrs
-    >>> codes = np.array([[0, 0, 0, 1, 255]], np.uint8)
-    >>> mask = xr.DataArray(codes, dims=("y", "x"), attrs=mask_attrs(get_style("4-class")))
-    >>> float(clear_fraction(mask))
-    0.75
-    """
-    style_of(mask)
-    dims = _count_dims(mask, dim)
-    valid = (mask != NODATA).sum(dims, keep_attrs=False)
-    clear = (mask == int(CloudClass.CLEAR)).sum(dims, keep_attrs=False)
-    fraction = clear / valid.where(valid > 0)
-    return fraction.rename("clear_fraction").drop_attrs(deep=False).assign_attrs(long_name="clear fraction", units="1")
-
-
 def _look_up(block: Any, *, style: Style) -> Any:
     return style_lookup(style)[block]
-
-
-def _count_dims(mask: xr.DataArray, dim: Hashable | Iterable[Hashable] | None) -> list[Hashable]:
-    if dim is None:
-        return list(spatial_dims(mask))
-    dims: list[Hashable] = [dim] if isinstance(dim, str) or not isinstance(dim, Iterable) else list(dim)
-    unknown = [name for name in dims if name not in mask.dims]
-    if unknown:
-        raise ArgumentError(
-            f"The mask has no dimension {unknown[0]!r}. Its dimensions: {', '.join(map(str, mask.dims))}."
-        )
-    return dims
 
 
 def _map_codes(mask: xr.DataArray, task: Any, *, depth_px: int, dtype: Any) -> xr.Variable:

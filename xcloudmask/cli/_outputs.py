@@ -190,7 +190,7 @@ def summary(mask: xr.DataArray) -> list[tuple[str, Any]]:
     list of (str, float)
         Date, and clear fraction (NaN without data).
     """
-    from xcloudmask.masks import clear_fraction
+    from xcloudmask.fractions import clear_fraction
 
     fraction = clear_fraction(mask).compute()
     values = fraction.values.reshape(-1).tolist()
