@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from xcloudmask._provenance import settings_text
 from xcloudmask._version import __version__
 from xcloudmask.classes import CLASS_DIM, NODATA, OutputStyle, get_style, mask_attrs
 from xcloudmask.graph import predict_graph
@@ -260,5 +261,6 @@ def _attrs(prepared: Prepared) -> dict[str, Any]:
         "model": prepared.spec.name,
         "model_sha256": prepared.spec.sha256,
         "normalize": settings.normalize,
+        "settings": settings_text(prepared),
         "xcloudmask_version": __version__,
     }

@@ -1,0 +1,44 @@
+"""How a mask was made, as one text among its attributes."""
+
+from __future__ import annotations
+
+import json
+
+from xcloudmask.prepare import Prepared
+
+__all__ = ["settings_text"]
+
+
+def settings_text(prepared: Prepared) -> str:
+    """Return the settings that change the codes, and have no attribute of their own, as compact JSON.
+
+    What describes the input (names of bands, scales, nodata values) may differ between the dates of one series, and
+    the layout of the chunks between its parts: neither is a setting. The device and the batch size are none either.
+
+    Parameters
+    ----------
+    prepared
+        A cube, ready for the graph.
+
+    Returns
+    -------
+    str
+        Keys in order: the same text for the same settings, in any process and for any layout of the chunks.
+    """
+    spec, settings, geometry = prepared.spec, prepared.settings, prepared.geometry
+    told: dict[str, str | int] = {
+        "bands": " ".join(role for role, there in zip(spec.bands, settings.present, strict=True) if there),
+        "factor": settings.factor,
+        "precision": settings.precision,
+        "upsample": settings.upsample,
+    }
+    if settings.step_px is not None:
+        told |= {"stride": settings.step_px * settings.factor, "window_px": spec.window_px}
+    else:
+        told["halo_px"] = geometry.halo_cells * settings.factor
+        if settings.normalize != "chunk":
+            told["tile_px"] = spec.tile_px
+    if spec.level:
+        known = settings.scale is not None or prepared.scales is not None
+        told["level"] = "known" if known else "unknown"
+    return json.dumps(told, sort_keys=True, separators=(",", ":"))
