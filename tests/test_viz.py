@@ -159,7 +159,7 @@ def test_errors_come_before_anything_is_computed():
         with pytest.raises(InputError):
             plot(mask, rgb=cube.isel(x=slice(5)))
         with pytest.raises(NotACubeError, match="same time steps"):
-            plot(mask.isel(time=0), rgb=cube)
+            plot(mask.isel(time=0, drop=True), rgb=cube)
         with pytest.raises(BandNotFoundError, match="rename"):
             plot(mask, rgb=cube.rename(red="a", green="b", nir="c"))
         with pytest.raises(ArgumentError, match="2 dates"):

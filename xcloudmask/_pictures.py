@@ -11,7 +11,19 @@ import numpy.typing as npt
 from xcloudmask._optional import require
 from xcloudmask.classes import NODATA_COLOUR, Style
 
-__all__ = ["PICTURE_SUFFIXES", "add_legend", "colour_codes", "hex_to_rgb", "is_valid", "stretch"]
+__all__ = [
+    "PICTURE_SUFFIXES",
+    "add_legend",
+    "colour_codes",
+    "colour_shares",
+    "hex_to_rgb",
+    "is_valid",
+    "lay_over",
+    "outline",
+    "over_colours",
+    "share_table",
+    "stretch",
+]
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
 """What the command line writes pictures as."""
@@ -19,6 +31,16 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".pdf", ".svg")
 _STRETCH_PERCENT = (1.0, 98.0)
 _GAMMA = 1.8
 """Clouds are ten times as bright as land: without it land would be black beside them."""
+_SHARE_RAMP = ("#17132f", "#2c4f8f", "#4fa3b8", "#c9e27d", "#fffbe6")
+"""From no share to the whole, darkest to brightest: it can be read in grey as well."""
+_OVER_COLOURS = {
+    "thick_cloud": "#e6194b",
+    "cloud": "#e6194b",
+    "invalid": "#e6194b",
+    "thin_cloud": "#ffb000",
+    "cloud_shadow": "#2a7fff",
+}
+"""What flags a class over an image, where a white cloud on a white cloud could not be seen."""
 
 
 def colour_codes(codes: npt.NDArray[np.uint8], style: Style) -> npt.NDArray[np.uint8]:
@@ -102,6 +124,158 @@ def is_valid(band: npt.NDArray[Any], nodata: float | None) -> npt.NDArray[np.boo
     """
     valid: npt.NDArray[np.bool_] = np.isfinite(band)
     return valid if nodata is None or np.isnan(nodata) else valid & (band != nodata)
+
+
+def share_table() -> npt.NDArray[np.uint8]:
+    """Return the colours of shares, from 0 to 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        (256, 3) uint8.
+
+    Examples
+    --------
+    >>> share_table()[[0, 255]].tolist()
+    [[23, 19, 47], [255, 251, 230]]
+    """
+    anchors = np.array([hex_to_rgb(colour) for colour in _SHARE_RAMP], float)
+    at = np.linspace(0, len(anchors) - 1, 256)
+    channels = [np.interp(at, np.arange(len(anchors)), anchors[:, channel]) for channel in range(3)]
+    return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+
+
+def colour_shares(
+    shares: npt.NDArray[Any], *, whole: float, valid: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.uint8]:
+    """Turn percent or probabilities into colours.
+
+    Parameters
+    ----------
+    shares
+        (y, x), 0 to `whole`.
+    whole
+        What stands for all of it: 100 or 1.
+    valid
+        (y, x) bool; None: what is neither NaN nor more than the whole. Other pixels become grey.
+
+    Returns
+    -------
+    numpy.ndarray
+        (y, x, 3) uint8.
+
+    Examples
+    --------
+    >>> colour_shares(np.array([[0.0, 1.0, np.nan]]), whole=1.0).tolist()
+    [[[23, 19, 47], [255, 251, 230], [158, 158, 158]]]
+    """
+    values = shares.astype(np.float32) / whole
+    if valid is None:
+        valid = np.isfinite(values) & (values <= 1.0 + 1e-3)
+    index = np.rint(np.clip(np.where(valid, values, 0.0), 0.0, 1.0) * 255).astype(np.uint8)
+    image = share_table()[index]
+    image[~valid] = hex_to_rgb(NODATA_COLOUR)
+    return image
+
+
+def over_colours(style: Style) -> dict[int, str]:
+    """Return the colours of the classes that are shown over an image.
+
+    Parameters
+    ----------
+    style
+        The output style.
+
+    Returns
+    -------
+    dict
+        Code -> hexadecimal colour, without the code of clear land: that is where the image is seen.
+
+    Examples
+    --------
+    >>> from xcloudmask.classes import get_style
+    >>> over_colours(get_style("cloud-noncloud"))
+    {1: '#e6194b'}
+    """
+    return {code: _OVER_COLOURS[name] for code, name in enumerate(style.meanings) if name in _OVER_COLOURS}
+
+
+def lay_over(
+    image: npt.NDArray[np.uint8], codes: npt.NDArray[np.uint8], style: Style, *, opacity: float
+) -> npt.NDArray[np.uint8]:
+    """Tint the flagged pixels of an image.
+
+    Parameters
+    ----------
+    image
+        (y, x, 3) uint8.
+    codes
+        (y, x) uint8; clear and nodata leave the image as it is.
+    style
+        The output style of the codes.
+    opacity
+        0 leaves the image as it is, 1 hides it.
+
+    Returns
+    -------
+    numpy.ndarray
+        (y, x, 3) uint8.
+
+    Examples
+    --------
+    >>> from xcloudmask.classes import get_style
+    >>> land = np.full((1, 2, 3), 100, np.uint8)
+    >>> lay_over(land, np.array([[0, 1]], np.uint8), get_style("4-class"), opacity=1.0).tolist()
+    [[[100, 100, 100], [230, 25, 75]]]
+    """
+    tinted = image.copy()
+    for code, colour in over_colours(style).items():
+        flagged = codes == code
+        mixed = (1.0 - opacity) * image[flagged] + opacity * np.array(hex_to_rgb(colour))
+        tinted[flagged] = np.rint(mixed).astype(np.uint8)
+    return tinted
+
+
+def outline(
+    image: npt.NDArray[np.uint8], codes: npt.NDArray[np.uint8], style: Style, *, width_px: int
+) -> npt.NDArray[np.uint8]:
+    """Draw the borders of the flagged classes on an image, inside the flagged pixels.
+
+    Parameters
+    ----------
+    image
+        (y, x, 3) uint8.
+    codes
+        (y, x) uint8.
+    style
+        The output style of the codes.
+    width_px
+        Width of the lines.
+
+    Returns
+    -------
+    numpy.ndarray
+        (y, x, 3) uint8.
+
+    Examples
+    --------
+    >>> from xcloudmask.classes import get_style
+    >>> codes = np.zeros((5, 5), np.uint8)
+    >>> codes[1:4, 1:4] = 1
+    >>> drawn = outline(np.zeros((5, 5, 3), np.uint8), codes, get_style("4-class"), width_px=1)
+    >>> (drawn[..., 0] > 0).astype(int)[2].tolist()
+    [0, 1, 0, 1, 0]
+    """
+    drawn = image.copy()
+    for code, colour in over_colours(style).items():
+        flagged = codes == code
+        inner = flagged
+        for _ in range(width_px):
+            # The edge of the picture is no border of a cloud.
+            padded = np.pad(inner, 1, mode="edge")
+            inner = inner & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+        drawn[flagged & ~inner] = hex_to_rgb(colour)
+    return drawn
 
 
 def hex_to_rgb(colour: str) -> tuple[int, int, int]:
