@@ -19,6 +19,8 @@ from xcloudmask.cli.app import app
 from xcloudmask.compare import compare_masks, open_codes
 from xcloudmask.errors import InputError, NotACubeError
 from xcloudmask.evaluate import Counted, confusion
+from xcloudmask.models.registry import WEIGHTS_DIR
+from xcloudmask.training.card import add_evaluation
 from xcloudmask.training.predictor import predictor
 from xcloudmask.training.score import evaluate_model, load_split
 
@@ -140,6 +142,7 @@ def test_the_difference_to_an_earlier_evaluation(tmp_path, folder, card):
     ("arguments", "message"),
     [
         ([], "Nothing to measure"),
+        (["--simulated", "--data", "."], "makes its scenes itself"),
         (["--mask", "m.tif"], "Nothing to measure"),
         (["--data", ".", "--mask", "m.tif"], "one of the two"),
         (["--mask", "m.tif", "--labels", "l.tif", "--without-nir"], "--without-nir is for models"),
@@ -317,3 +320,41 @@ def test_large_images_are_thinned_out():
 def test_overcast_is_white_and_nodata_grey():
     image = case("a", [1, 255], [6, 0], reflectance=[np.array([[1.2, 1.2]])] * 3).image
     assert image[0].tolist() == [[255, 255, 255], [158, 158, 158]]
+
+
+def test_simulated_scenes(tmp_path):
+    sensors = ["sentinel-2-l2a", "hls-l30"]
+    done = run(
+        "--simulated",
+        "--scenes",
+        2,
+        *(f"--sensor={name}" for name in sensors),
+        "--json",
+        tmp_path / "s.json",
+    )
+    assert done.exit_code == 0, done.output
+    assert "sentinel-2-l2a" in done.output
+    results = json.loads((tmp_path / "s.json").read_text())["results"]
+    assert {level: list(result["sources"]) for level, result in results.items()} == dict.fromkeys(
+        ["known", "unknown"], sensors
+    )
+    names = [image["name"] for image in results["known"]["patches"]]
+    assert names == [f"{name} seed {seed}" for name in sensors for seed in (0, 1)]
+    # The level is told in one and not in the other.
+    assert results["known"]["pooled"]["confusion"] != results["unknown"]["pooled"]["confusion"]
+    card = tmp_path / "default.json"
+    card.write_bytes((WEIGHTS_DIR / "default.json").read_bytes())
+    before = json.loads(card.read_text())
+    add_evaluation(card, tmp_path / "s.json")
+    after = json.loads(card.read_text())
+    assert (after["metrics"], after["evaluation"]) == (before["metrics"], before["evaluation"])
+    low, high = after["simulated"]["results"]["known"]["hls-l30"]["agreement"][1:]
+    told = [after["simulated"]["scenes"]["known"][f"hls-l30 seed {seed}"] for seed in (0, 1)]
+    assert low == pytest.approx(min(told), abs=1e-3)
+    assert high == pytest.approx(max(told), abs=1e-3)
+
+
+def test_an_unknown_sensor():
+    done = run("--simulated", "--sensor", "sputnik")
+    assert done.exit_code == 2
+    assert "sputnik" in done.output

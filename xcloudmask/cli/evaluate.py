@@ -31,6 +31,13 @@ DataOption = Annotated[
 SplitOption = Annotated[
     str, typer.Option(help="Which patches: eval, train, ..., or holdout, the tenth of train kept for choosing.")
 ]
+SimulatedOption = Annotated[
+    bool, typer.Option("--simulated", help="Measure on simulated scenes of every sensor instead: no data is needed.")
+]
+SensorsOption = Annotated[
+    list[str] | None, typer.Option("--sensor", show_default=False, help="With --simulated: this sensor; repeat it.")
+]
+ScenesOption = Annotated[int, typer.Option("--scenes", min=1, help="With --simulated: scenes of each sensor.")]
 CheckpointOption = Annotated[
     str | None,
     typer.Option(metavar="FILE", show_default=False, help="Averaged weights of a fit, in the network of --model."),
@@ -86,6 +93,9 @@ def evaluate(
     *,
     data: DataOption = None,
     split: SplitOption = "holdout",
+    simulated: SimulatedOption = False,
+    sensor: SensorsOption = None,
+    scenes: ScenesOption = 8,
     model: opt.ModelOption = "default",
     checkpoint: CheckpointOption = None,
     level: LevelOption = "both",
@@ -106,20 +116,24 @@ def evaluate(
     quiet: QuietOption = False,
     debug: opt.DebugOption = False,  # noqa: ARG001  # read by @reporting
 ) -> None:
-    """Measure a model on labelled patches (--data), or a mask against labels (--mask and --labels)."""
+    """Measure a model on labelled patches (--data) or simulated scenes, or a mask against labels (--mask, --labels)."""
     from xcloudmask.evaluate import Bootstrap
 
-    _check_given(data, mask, labels)
+    _check_given(data, mask, labels, simulated=simulated)
     if data is None:
         _check_unused({"--checkpoint": checkpoint, "--resolution": resolution, "--without-nir": without_nir or None})
     _check_files(json_file, markdown_file, worst)
     earlier = {} if against is None else _read(Path(against))
     how = Bootstrap(draws=draws, seed=seed)
     cases = _Cases(worst_count) if worst is not None else None
-    if data is None:
+    if simulated:
+        settings: dict[str, Any] = {"simulated": True, "scenes": scenes, "sensors": sensor}
+        settings |= {"levels": _levels(level), **_resolved(device, precision)}
+        job = _on_simulated(_spec(model), settings, how=how, quiet=quiet)
+    elif data is None:
         job = _on_masks(str(mask), str(labels), kind, how=how, cases=cases)
     else:
-        settings: dict[str, Any] = {"split": split, "levels": _levels(level), "nir": not without_nir}
+        settings = {"split": split, "levels": _levels(level), "nir": not without_nir}
         settings |= {"resolution_m": _metres(resolution), **_resolved(device, precision)}
         job = _on_patches(Path(data), _spec(model), checkpoint, settings, how=how, cases=cases, quiet=quiet)
     _write(job, json_file, markdown_file)
@@ -134,11 +148,17 @@ def evaluate(
             stderr().print(f"{written} is written.", markup=False)
 
 
-def _check_given(data: str | None, mask: str | None, labels: str | None) -> None:
+def _check_given(data: str | None, mask: str | None, labels: str | None, *, simulated: bool) -> None:
+    if simulated:
+        if data is not None or mask is not None or labels is not None:
+            raise usage_error("--simulated makes its scenes itself. Leave --data, --mask and --labels out.")
+        return
     if data is not None and (mask is not None or labels is not None):
         raise usage_error("--data measures a model, --mask and --labels a mask. Give one of the two.")
     if data is None and (mask is None or labels is None):
-        raise usage_error("Nothing to measure. Type: --data DIR --split SPLIT, or --mask MASK --labels LABELS")
+        raise usage_error(
+            "Nothing to measure. Type: --data DIR --split SPLIT, or --simulated, or --mask MASK --labels LABELS"
+        )
 
 
 def _check_unused(given: Mapping[str, object]) -> None:
@@ -222,6 +242,29 @@ def _on_patches(
     return Job(
         title=f"{used.name}, split {settings['split']}",
         model={"name": used.name, "sha256": used.sha256},
+        settings=settings,
+        results=results,
+    )
+
+
+def _on_simulated(spec: ModelSpec, settings: dict[str, Any], *, how: Bootstrap, quiet: bool) -> Job:
+    from xcloudmask.simulated import evaluate_simulated, usable_sensors
+
+    sensors = settings["sensors"] or usable_sensors(spec)
+    with _bar(len(sensors) * settings["scenes"] * len(settings["levels"]), quiet=quiet) as advance:
+        results = evaluate_simulated(
+            spec,
+            sensors=sensors,
+            seeds=range(settings["scenes"]),
+            levels=settings["levels"],
+            device=settings["device"],
+            precision=settings["precision"],
+            how=how,
+            on_scene=lambda _level, _counted: advance(),
+        )
+    return Job(
+        title=f"{spec.name}, simulated scenes",
+        model={"name": spec.name, "sha256": spec.sha256},
         settings=settings,
         results=results,
     )

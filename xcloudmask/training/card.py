@@ -10,6 +10,8 @@ from typing import Any
 
 from xcloudmask._files import replace_text
 from xcloudmask.errors import ArgumentError
+from xcloudmask.evaluate import scores
+from xcloudmask.evaluate.counts import confusion_from_dict
 from xcloudmask.models.architectures import measure_geometry
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.training.checkpoint import Progress
@@ -152,7 +154,8 @@ def add_evaluation(card: str | Path, evaluation: str | Path) -> None:
     Notes
     -----
     `evaluation` of the card gets everything but the counts of each patch; `metrics` the pooled figures and those of
-    each source, without intervals. What cannot be measured (a class that no label tells) is in neither.
+    each source, without intervals. What cannot be measured (a class that no label tells) is in neither. An evaluation
+    on simulated scenes goes to `simulated`, with the agreement of each scene, and not to `metrics`.
 
     Examples
     --------
@@ -170,12 +173,33 @@ def add_evaluation(card: str | Path, evaluation: str | Path) -> None:
             f"{evaluation} is of the weights {str(model.get('sha256'))[:12]}, and {card} "
             f"of {own[:12]}. Type: xcloudmask evaluate --model {card} --json {evaluation}"
         )
-    plain["evaluation"] = {
-        **{key: measured[key] for key in ("xcloudmask_version", "settings") if key in measured},
-        "results": {level: {k: v for k, v in one.items() if k != "patches"} for level, one in results.items()},
-    }
-    plain["metrics"] = {**plain.get("metrics", {}), **_flat(results)}
+    told = {key: measured[key] for key in ("xcloudmask_version", "settings") if key in measured}
+    if measured.get("settings", {}).get("simulated"):
+        plain["simulated"] = told | {
+            "results": {level: _main_measures(one) for level, one in results.items()},
+            "scenes": {level: _agreements(one) for level, one in results.items()},
+        }
+    else:
+        kept = {level: {k: v for k, v in one.items() if k != "patches"} for level, one in results.items()}
+        plain["evaluation"] = {**told, "results": kept}
+        plain["metrics"] = {**plain.get("metrics", {}), **_flat(results)}
     replace_text(path, json.dumps(plain, indent=2) + "\n")
+
+
+def _main_measures(result: Mapping[str, Any]) -> dict[str, dict[str, list[float | None]]]:
+    """Return value, low and high of the main measures, by source."""
+    groups = {**result["sources"], "pooled": result["pooled"]}
+    return {source: {name: _bounds(group["measures"][name]) for name in _MEASURES} for source, group in groups.items()}
+
+
+def _bounds(estimate: Mapping[str, float | None]) -> list[float | None]:
+    return [None if (value := estimate[key]) is None else round(value, 4) for key in ("value", "low", "high")]
+
+
+def _agreements(result: Mapping[str, Any]) -> dict[str, float]:
+    """Return the share of pixels whose class, of four, is that of the truth, of each scene."""
+    counted = {entry["name"]: confusion_from_dict(entry["confusion"]) for entry in result["patches"]}
+    return {name: round(scores(counts).agreement, 4) for name, counts in counted.items()}
 
 
 def _flat(results: Mapping[str, Any]) -> dict[str, float]:
