@@ -15,7 +15,7 @@ from xcloudmask.classes import CLASS_DIM, STYLES, mask_attrs
 from xcloudmask.errors import ArgumentError, ArgumentTypeError, InputError, NotACubeError
 from xcloudmask.fractions import clear_fraction
 from xcloudmask.masks import apply, dilate, style_of, to_style
-from xcloudmask.morphology import flag_codes
+from xcloudmask.morphology import disc_px, flag_codes
 
 CODES = np.array(
     [
@@ -144,7 +144,9 @@ def test_a_mask_without_time_serves_all_times():
 def test_other_spatial_names():
     names = {"y": "latitude", "x": "longitude"}
     masked = apply(make_cube("float32").rename(names), make_mask().rename(names), dilate_px=1)
-    np.testing.assert_array_equal(masked.isnull(), flag_codes(CODES, flagged=[1, 2, 3], radius_px=1, flag_nodata=True))
+    np.testing.assert_array_equal(
+        masked.isnull(), flag_codes(CODES, grown=[(code, disc_px(1)) for code in (1, 2, 3)], flag_nodata=True)
+    )
 
 
 def test_corner_and_centre_coordinates_are_the_same_pixels():

@@ -8,6 +8,8 @@ from xcloudmask import errors
 from xcloudmask._accessor import CloudMaskAccessor
 from xcloudmask._version import __version__
 from xcloudmask.classes import NODATA, CloudClass
+from xcloudmask.clean import clean
+from xcloudmask.distance import cloud_distance
 from xcloudmask.errors import XCloudMaskError
 from xcloudmask.fractions import clear_fraction
 from xcloudmask.io import open_any as open  # noqa: A004  # users type xcloudmask.open
@@ -31,7 +33,9 @@ __all__ = [
     "XCloudMaskError",
     "__version__",
     "apply",
+    "clean",
     "clear_fraction",
+    "cloud_distance",
     "dilate",
     "errors",
     "list_models",

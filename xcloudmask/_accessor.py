@@ -14,7 +14,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 import xarray as xr
 
 from xcloudmask import fractions, masks, viz
+from xcloudmask.clean import clean
 from xcloudmask.compare import compare_masks
+from xcloudmask.distance import cloud_distance
 from xcloudmask.io import to_cog, to_zarr
 from xcloudmask.plan import plan
 from xcloudmask.predict import predict, predict_proba
@@ -67,6 +69,8 @@ class CloudMaskAccessor:
     # on a mask
     clear_fraction = _method(fractions.clear_fraction)
     dilate = _method(masks.dilate)
+    clean = _method(clean)
+    cloud_distance = _method(cloud_distance)
     to_style = _method(masks.to_style)
     compare = _method(compare_masks)
     to_zarr = _method(to_zarr)

@@ -250,7 +250,11 @@ def _scene_statistics(stack: da.Array, settings: EngineSettings) -> da.Array:
 
 
 def map_with_halo(
-    array: da.Array, function: Callable[[npt.NDArray[Any]], npt.NDArray[Any]], *, depth_px: int, dtype: npt.DTypeLike
+    array: da.Array,
+    function: Callable[[npt.NDArray[Any]], npt.NDArray[Any]],
+    *,
+    depth_px: int | tuple[int, int],
+    dtype: npt.DTypeLike,
 ) -> da.Array:
     """Map a function over blocks with a halo along the last two axes.
 
@@ -264,7 +268,7 @@ def map_with_halo(
     function
         Takes and returns a block of one shape; importable, so that workers can find it.
     depth_px
-        Depth of the halo.
+        Depth of the halo, or depths along y and x.
     dtype
         Type of the result.
 
@@ -288,14 +292,15 @@ def map_with_halo(
         raise ChunkError("The chunk sizes of the array are not known. Type: array.compute_chunk_sizes()")
     meta = np.empty((0,) * array.ndim, dtype)
     axes = (array.ndim - 2, array.ndim - 1)
+    depths = dict(zip(axes, (depth_px, depth_px) if isinstance(depth_px, int) else depth_px, strict=True))
     plan = tuple(
-        snap_chunks(sizes, multiple=1, minimum=depth_px) if axis in axes else sizes
+        snap_chunks(sizes, multiple=1, minimum=depths[axis]) if axis in axes else sizes
         for axis, sizes in enumerate(array.chunks)
     )
     result: da.Array = da.map_overlap(
         function,
         array.rechunk(plan),
-        depth={axis: depth_px if len(plan[axis]) > 1 else 0 for axis in axes},
+        depth={axis: depth if len(plan[axis]) > 1 else 0 for axis, depth in depths.items()},
         boundary="none",
         trim=True,
         allow_rechunk=False,

@@ -9,17 +9,15 @@ from typing import Any, TypeVar
 import numpy as np
 import xarray as xr
 
-from xcloudmask._mask_checks import NOT_CLEAR, check_alignment, check_px, codes_of, style_of
-from xcloudmask.classes import OutputStyle, Style, get_style, mask_attrs, style_lookup
-from xcloudmask.errors import InputError, NotACubeError
-from xcloudmask.graph import map_with_halo
+from xcloudmask._mask_checks import NOT_CLEAR, check_alignment, style_of
+from xcloudmask._mask_maps import PROVENANCE, like, map_codes, processed, provenance_of
+from xcloudmask._mask_radii import Metres, Pixels, growth_of
+from xcloudmask.classes import CloudClass, OutputStyle, Style, get_style, mask_attrs, style_lookup
+from xcloudmask.errors import ArgumentError, InputError, NotACubeError
 from xcloudmask.grid import spatial_dims
 from xcloudmask.morphology import dilate_codes, flag_codes
 
-__all__ = ["NOT_CLEAR", "apply", "dilate", "style_of", "to_style"]
-
-PROVENANCE = ("model", "model_sha256", "xcloudmask_version", "normalize")
-"""Attributes of a mask that say how it was made."""
+__all__ = ["NOT_CLEAR", "PROVENANCE", "apply", "dilate", "style_of", "to_style"]
 
 Cube = TypeVar("Cube", xr.DataArray, xr.Dataset)
 
@@ -29,7 +27,8 @@ def apply(
     mask: xr.DataArray,
     *,
     classes: Sequence[str] | str = NOT_CLEAR,
-    dilate_px: int = 0,
+    dilate_px: Pixels | None = None,
+    dilate_m: Metres | None = None,
     keep_nodata: bool = False,
 ) -> Cube:
     """Return the cube without its cloudy pixels.
@@ -47,23 +46,27 @@ def apply(
     classes
         What to remove: class names such as ``"thick_cloud"``, or the mask's own flag meanings.
     dilate_px
-        Remove pixels up to this far from a flagged one as well.
+        Remove pixels up to this far from a flagged one as well, for all classes or by class, such as
+        ``{"thick_cloud": 5, "cloud_shadow": 3}``; classes that are not named do not grow.
+    dilate_m
+        The same in metres. Pixels that are not square, as in degrees, give an ellipse of pixels; degrees count at the
+        centre latitude of the mask.
     keep_nodata
-        True leaves pixels as they are where the mask has no data; False removes them too.
+        True leaves pixels as they are where the mask has no data; False removes them too. Nodata is never dilated.
 
     Returns
     -------
     DataArray or Dataset
-        Same type, dims, coordinates and attributes; lazy where the cube or the mask is.
+        Same type, dims, coordinates, chunks and attributes; lazy where the cube or the mask is.
 
     Raises
     ------
     NotACubeError
-        `mask` is no mask, or `cube` is one or has no spatial dims.
+        `mask` is no mask, or `cube` has no spatial dims.
     InputError
-        Mask and cube do not lie on the same grid or times.
+        Mask and cube do not lie on the same grid or times, or the size of a pixel is not known in metres.
     ArgumentError
-        A class is unknown, or the style of the mask cannot tell it from others.
+        A class is unknown, or the style of the mask cannot tell it from others; pixels and metres are both given.
 
     Examples
     --------
@@ -74,13 +77,12 @@ def apply(
     >>> apply(cube, mask).values.tolist()
     [[5, 0, 0]]
     """
-    codes = codes_of(style_of(mask), classes)
-    check_px(dilate_px, "dilate_px")
+    growth = growth_of(mask, classes, px=dilate_px, m=dilate_m)
     if not isinstance(cube, xr.DataArray | xr.Dataset):
         raise NotACubeError(f"The cube is a {type(cube).__name__}. Expected an xarray DataArray or Dataset.")
     check_alignment(cube, mask)
-    task = partial(flag_codes, flagged=codes, radius_px=int(dilate_px), flag_nodata=not keep_nodata)
-    flags = _map_codes(mask, task, depth_px=int(dilate_px), dtype=bool)
+    task = partial(flag_codes, grown=growth.discs, flag_nodata=not keep_nodata)
+    flags = map_codes(mask, task, depth_px=growth.depth_px, dtype=bool, why="The dilation")
     if isinstance(cube, xr.DataArray):
         return _remove(cube, flags)
     image_vars = [name for name, var in cube.data_vars.items() if set(spatial_dims(mask)) <= set(var.dims)]
@@ -88,7 +90,13 @@ def apply(
     return cube.assign({name: _remove(cube[name], flags).variable for name in image_vars})
 
 
-def dilate(mask: xr.DataArray, *, px: int, classes: Sequence[str] | str = NOT_CLEAR) -> xr.DataArray:
+def dilate(
+    mask: xr.DataArray,
+    *,
+    px: Pixels | None = None,
+    m: Metres | None = None,
+    classes: Sequence[str] | str = NOT_CLEAR,
+) -> xr.DataArray:
     """Let classes grow into the clear pixels around them.
 
     Parameters
@@ -96,21 +104,26 @@ def dilate(mask: xr.DataArray, *, px: int, classes: Sequence[str] | str = NOT_CL
     mask
         (..., y, x) uint8 mask.
     px
-        Radius of the disc, in pixels.
+        Radius of the disc in pixels, for all classes or by class.
+    m
+        The same in metres; type one of the two.
     classes
         The classes that grow. Where two meet, the one named first wins.
 
     Returns
     -------
     DataArray
-        A mask of the same style; nodata and classes other than clear are unchanged.
+        A mask of the same style; nodata and classes other than clear are unchanged. The attribute `processing` tells
+        what was done.
 
     Raises
     ------
     NotACubeError
         `mask` is no mask.
     ArgumentError
-        `px` is negative, or a class is unknown.
+        No radius, two, or a negative one; or a class is unknown, or clear.
+    InputError
+        The radius is in metres, and the size of a pixel is not known.
 
     Examples
     --------
@@ -120,10 +133,16 @@ def dilate(mask: xr.DataArray, *, px: int, classes: Sequence[str] | str = NOT_CL
     >>> dilate(mask, px=1).values.tolist()
     [[1, 1, 1, 0]]
     """
-    codes = codes_of(style_of(mask), classes)
-    check_px(px, "px")
-    task = partial(dilate_codes, grown=codes, radius_px=int(px))
-    return _like(mask, _map_codes(mask, task, depth_px=int(px), dtype=np.uint8), dict(mask.attrs))
+    if px is None and m is None:
+        raise ArgumentError("No radius is given. Type px=3, or m=30 for metres.")
+    growth = growth_of(mask, classes, px=px, m=m, names=("px", "m"))
+    if CloudClass.CLEAR in dict(growth.discs):
+        raise ArgumentError(
+            f"classes={classes!r}: clear cannot grow. To shrink the others, type: clean(mask, [('erosion', 1)])"
+        )
+    task = partial(dilate_codes, grown=growth.discs)
+    codes = map_codes(mask, task, depth_px=growth.depth_px, dtype=np.uint8, why="The dilation")
+    return like(mask, codes, processed(mask, f"dilated: {growth.text}") if growth.text else dict(mask.attrs))
 
 
 def to_style(mask: xr.DataArray, style: OutputStyle) -> xr.DataArray:
@@ -139,7 +158,7 @@ def to_style(mask: xr.DataArray, style: OutputStyle) -> xr.DataArray:
     Returns
     -------
     DataArray
-        (..., y, x) uint8, with the attributes of the new style.
+        (..., y, x) uint8, with the attributes of the new style, and those that say how the mask was made.
 
     Raises
     ------
@@ -163,41 +182,26 @@ def to_style(mask: xr.DataArray, style: OutputStyle) -> xr.DataArray:
         raise InputError(
             f"A {current.name!r} mask cannot become {style!r}: it has lost the classes. Start from the 4-class mask."
         )
-    provenance = {key: mask.attrs[key] for key in PROVENANCE if key in mask.attrs}
-    recoded = _map_codes(mask, partial(_look_up, style=wanted), depth_px=0, dtype=np.uint8)
-    return _like(mask, recoded, mask_attrs(wanted) | provenance)
+    recoded = map_codes(mask, partial(_look_up, style=wanted), depth_px=0, dtype=np.uint8)
+    return like(mask, recoded, mask_attrs(wanted) | provenance_of(mask))
 
 
 def _look_up(block: Any, *, style: Style) -> Any:
     return style_lookup(style)[block]
 
 
-def _map_codes(mask: xr.DataArray, task: Any, *, depth_px: int, dtype: Any) -> xr.Variable:
-    """Map a function of (..., y, x) blocks over a mask, whatever the order of its dims."""
-    y, x = spatial_dims(mask)
-    ordered = mask.variable.transpose(..., y, x)
-    if mask.chunks is None:
-        data = task(ordered.values)
-    else:
-        data = map_with_halo(ordered.data, task, depth_px=depth_px, dtype=dtype)
-    return xr.Variable(ordered.dims, data).transpose(*mask.dims)
-
-
-def _like(template: xr.DataArray, variable: xr.Variable, attrs: dict[str, Any]) -> xr.DataArray:
-    """Return new data with the template's own coordinate objects, and of its encoding what ties it to its CRS."""
-    result = xr.DataArray(xr.Variable(variable.dims, variable.data, attrs), coords=template.coords, name=template.name)
-    result.encoding = {key: template.encoding[key] for key in ("grid_mapping",) if key in template.encoding}
-    return result
-
-
 def _remove(array: xr.DataArray, flags: xr.Variable) -> xr.DataArray:
     """Replace the flagged pixels by nodata or NaN."""
     kept = ~flags
+    if array.chunks is not None:
+        # Otherwise dask would cut the cube along the borders of the mask's chunks too.
+        sizes = dict(zip(array.dims, array.chunks, strict=True))
+        kept = kept.chunk({dim: sizes[dim] for dim in flags.dims})
     variable = array.variable.astype(np.float32, keep_attrs=True) if array.dtype == bool else array.variable
     nodata = _declared_nodata(array)
     untyped: Any = variable
     masked: xr.Variable = untyped.where(kept) if nodata is None else untyped.where(kept, nodata)
-    return _like(array, masked.transpose(*array.dims), dict(array.attrs))
+    return like(array, masked.transpose(*array.dims), dict(array.attrs))
 
 
 def _declared_nodata(array: xr.DataArray) -> Any:
