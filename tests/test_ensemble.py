@@ -17,9 +17,10 @@ import xcloudmask
 from xcloudmask import errors
 from xcloudmask.cli.app import app
 from xcloudmask.models import registry
-from xcloudmask.models.cache import get_runner, load_network
+from xcloudmask.models.cache import get_runner
 from xcloudmask.models.deeplab import CloudDeepLab
 from xcloudmask.models.ensemble import combine
+from xcloudmask.models.loading import load_network
 from xcloudmask.models.registry import weights_path
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.training import ensemble_card

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from xcloudmask import errors, list_models, register_model
-from xcloudmask.models import cache
-from xcloudmask.models.cache import get_runner, resolve_device, resolve_precision
+from xcloudmask.models import loading
+from xcloudmask.models.cache import get_runner
+from xcloudmask.models.devices import resolve_device, resolve_precision
 from xcloudmask.models.registry import WEIGHTS_DIR, get_spec, weights_path
 from xcloudmask.models.spec import ModelSpec
 
@@ -65,7 +66,7 @@ def test_weights_of_another_architecture(tiny_model):
 
 
 def test_too_large_weights_are_not_read(tiny_model, monkeypatch):
-    monkeypatch.setattr(cache, "WEIGHTS_BYTES_MAX", 10)
+    monkeypatch.setattr(loading, "WEIGHTS_BYTES_MAX", 10)
     with pytest.raises(errors.WeightsError, match="larger than"):
         get_runner(replace(tiny_model, name="other"))
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
-import dask
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from dask import base as dask_base
 
 from xcloudmask._sensor import Sensor
 from xcloudmask.errors import ArgumentError
@@ -137,8 +138,9 @@ def simulated_scene(
     side = size_px or (COARSE_SIZE_PX if _is_coarse(sensor) else SIZE_PX)
     cube = simulate_scene(sensor, size_px=side, times=TIMES, bands=bands, seed=seed)
     truth = simulate_scene_truth(sensor, size_px=side, times=TIMES, bands=bands, seed=seed)["truth"]
-    computed: tuple[xr.Dataset, xr.DataArray] = dask.compute(cube, truth)  # type: ignore[attr-defined]
-    return computed[0], computed[1].values
+    untyped: Any = dask_base
+    pixels, codes = untyped.compute(cube, truth)
+    return pixels, codes.values
 
 
 def usable_sensors(spec: ModelSpec) -> list[str]:

@@ -189,7 +189,7 @@ def _metres(resolution: float | None) -> float | None:
 
 
 def _resolved(device: str, precision: str) -> dict[str, str]:
-    from xcloudmask.models.cache import resolve_device, resolve_precision
+    from xcloudmask.models.devices import resolve_device, resolve_precision
     from xcloudmask.options import Options
 
     Options(device=device, precision=precision)  # type: ignore[arg-type]  # checks the texts

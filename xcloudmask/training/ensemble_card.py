@@ -15,8 +15,8 @@ from typing import Any, get_args
 
 from xcloudmask._version import __version__
 from xcloudmask.errors import ArgumentError
-from xcloudmask.models.cache import load_network
 from xcloudmask.models.ensemble import combine
+from xcloudmask.models.loading import load_network
 from xcloudmask.models.spec import ModelSpec, Voting
 
 __all__ = ["export_ensemble", "main"]

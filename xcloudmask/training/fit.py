@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from xcloudmask.models.cache import resolve_device
+from xcloudmask.models.devices import resolve_device
 from xcloudmask.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from xcloudmask.training.history import append_row, trim
 from xcloudmask.training.losses import partial_label_loss, set_weights

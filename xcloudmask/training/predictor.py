@@ -25,8 +25,9 @@ from xcloudmask.classes import NODATA
 from xcloudmask.errors import ArgumentError, InputError, WeightsError
 from xcloudmask.geometry import plan_geometry, resolution_factor
 from xcloudmask.halo import BlockPlace
-from xcloudmask.models.cache import Runner, resolve_device
+from xcloudmask.models.devices import resolve_device
 from xcloudmask.models.registry import get_spec
+from xcloudmask.models.runner import Runner
 from xcloudmask.models.spec import ENSEMBLE, ModelSpec
 from xcloudmask.settings import EngineSettings
 from xcloudmask.tiles import feed, jobs, prepare

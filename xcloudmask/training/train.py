@@ -12,7 +12,7 @@ from torch import nn
 
 from xcloudmask.errors import ArgumentError
 from xcloudmask.models.architectures import build
-from xcloudmask.models.cache import resolve_device
+from xcloudmask.models.devices import resolve_device
 from xcloudmask.training.card import build_card, training_sources
 from xcloudmask.training.checkpoint import export, load_network, read_progress
 from xcloudmask.training.config import TrainConfig
