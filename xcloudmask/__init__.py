@@ -11,7 +11,7 @@ from xcloudmask.classes import NODATA, CloudClass
 from xcloudmask.clean import clean
 from xcloudmask.distance import cloud_distance
 from xcloudmask.errors import XCloudMaskError
-from xcloudmask.fractions import clear_fraction
+from xcloudmask.fractions import class_fractions, clear_fraction
 from xcloudmask.io import open_any as open  # noqa: A004  # users type xcloudmask.open
 from xcloudmask.io import open_cube, open_mask, to_cog, to_zarr
 from xcloudmask.masks import apply, dilate, to_style
@@ -33,6 +33,7 @@ __all__ = [
     "XCloudMaskError",
     "__version__",
     "apply",
+    "class_fractions",
     "clean",
     "clear_fraction",
     "cloud_distance",

@@ -67,6 +67,7 @@ class CloudMaskAccessor:
     to_reflectance = _method(to_reflectance)
 
     # on a mask
+    class_fractions = _method(fractions.class_fractions)
     clear_fraction = _method(fractions.clear_fraction)
     dilate = _method(masks.dilate)
     clean = _method(clean)
