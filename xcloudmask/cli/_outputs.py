@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +10,7 @@ import xarray as xr
 from xcloudmask.cli._report import usage_error
 from xcloudmask.errors import WriteError
 from xcloudmask.io._raster import is_url, name_of
+from xcloudmask.io._staging import staged_folder
 from xcloudmask.io.cog import cog_paths, open_cogs, to_cog
 from xcloudmask.io.zarr import ZARR_FILES, open_mask, to_zarr
 
@@ -114,13 +110,8 @@ def write_output(mask: xr.DataArray, output: str, *, overwrite: bool) -> xr.Data
         The output exists, or cannot be written.
     """
     kind = kind_of(output)
-    if kind == "zarr" and is_url(output):
-        to_zarr(mask, output, mode="w" if overwrite else "w-")
-        return open_mask(output)
     if kind == "zarr":
-        with _staged(Path(output)) as staged:
-            to_zarr(mask, staged)
-            _replace(staged, Path(output))
+        to_zarr(mask, output, mode="w" if overwrite else "w-")
         return open_mask(output)
     if kind == "cog":
         return open_cogs(to_cog(mask, output, overwrite=overwrite), like=mask)
@@ -133,48 +124,10 @@ def _write_folder(mask: xr.DataArray, folder: Path, *, overwrite: bool) -> list[
     for final in finals:
         if final.exists() and not overwrite:
             raise WriteError(f"{final} exists. Type: --overwrite to replace it, or another folder.")
-    with _staged(folder / "masks") as staged:
+    with staged_folder(folder / "masks") as staged:
         for path, final in zip(to_cog(mask, staged), finals, strict=True):
             path.replace(final)
     return finals
-
-
-@contextmanager
-def _staged(target: Path) -> Iterator[Path]:
-    """Yield a path beside the target, on the same disk; what is left there in the end is removed."""
-    created = [parent for parent in (target.parent, *target.parent.parents) if not parent.exists()]
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    except OSError as error:
-        raise WriteError(f"{target} cannot be written: {error.strerror or error}.") from error
-    try:
-        yield folder / target.name
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        _remove_empty(created)
-        # Threads at work when another one failed may still write; they are done when this runs.
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    for folder in folders:
-        try:
-            folder.rmdir()
-        except OSError:
-            return
-
-
-def _replace(staged: Path, target: Path) -> None:
-    """Rename a finished store; the one that it replaces goes last."""
-    try:
-        if target.exists():
-            target.replace(staged.with_name("replaced"))
-        staged.replace(target)
-    except OSError as error:
-        raise WriteError(f"{target} cannot be replaced: {error.strerror or error}.") from error
 
 
 def summary(mask: xr.DataArray) -> list[tuple[str, Any]]:

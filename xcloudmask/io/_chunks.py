@@ -36,6 +36,7 @@ def plan_write(
     dask_chunks: tuple[tuple[int, ...], ...] | None,
     chunks: ChunkChoice = None,
     shards: ChunkChoice = None,
+    single: Hashable | None = None,
 ) -> WritePlan:
     """Plan the chunks of a Zarr array.
 
@@ -52,6 +53,9 @@ def plan_write(
         Chunks of the data; None for a numpy array.
     chunks, shards
         What the user asks for.
+    single
+        A dimension that is cut into single entries unless the user asks for something else: new ones can be appended
+        without touching a chunk that is there.
 
     Returns
     -------
@@ -70,6 +74,8 @@ def plan_write(
     WritePlan(chunks=(40, 40), shards=None, dask_chunks=((80, 20), (100,)))
     """
     natural = _natural_chunks(sizes, spatial, dask_chunks)
+    if single is not None:
+        natural[single] = 1
     wanted_chunks = _by_dim(chunks, sizes, spatial, "chunks")
     wanted_shards = _by_dim(shards, sizes, spatial, "shards")
     chosen: dict[Hashable, int] = {}

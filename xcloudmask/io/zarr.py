@@ -2,51 +2,47 @@
 
 from __future__ import annotations
 
-import errno
-import warnings
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
-from os import PathLike
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from xcloudmask.classes import CLASS_DIM, NODATA
-from xcloudmask.errors import ArgumentError, NotACubeError, ReadError, WriteError, XCloudMaskError
-from xcloudmask.grid import spatial_dims
+from xcloudmask.classes import CLASS_DIM
+from xcloudmask.errors import ArgumentError, NotACubeError, WriteError
+from xcloudmask.grid import spatial_dims, time_dim
+from xcloudmask.io._append import append_dates, check_dates, write_region
 from xcloudmask.io._chunks import ChunkChoice, WritePlan, plan_write
-from xcloudmask.io._georef import geozarr_attrs, with_spatial_ref
+from xcloudmask.io._layout import laid_out, storable
+from xcloudmask.io._overlay import HeldStore
+from xcloudmask.io._staging import replace_folder, staged_folder
+from xcloudmask.io._stored import open_stored, stored_name, warn_unfinished
+from xcloudmask.io._targets import Store, label_of, local_path, open_target
 
 __all__ = ["DEFAULT_NAME", "ZARR_FILES", "check_writable", "open_mask", "to_zarr"]
 
 DEFAULT_NAME = "cloud_mask"
 """Name of the variable where the mask has none."""
-
-TIME_ENCODING = {"units": "microseconds since 1970-01-01", "calendar": "proleptic_gregorian"}
-"""Fine enough for any acquisition time, and the same for every store, so that stores can be appended to."""
-
-ZSTD_LEVEL = 9
-"""35 % smaller than level 5 on masks of real scenes, at 10 ns a pixel; level 12 takes twice that for 10 %."""
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EFBIG)
 ZARR_FILES = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
 """What a Zarr store has at its root."""
 
-Store = Any
-"""A path, an fsspec URL, or a zarr Store object."""
+Mode = Literal["w-", "w", "a", "r+"]
+Region = Literal["auto"] | Mapping[Any, Any]
 
 
 def to_zarr(
     mask: xr.DataArray,
     store: Store,
     *,
-    mode: Literal["w-", "w"] = "w-",
+    mode: Mode | None = None,
+    append_dim: str | None = None,
+    region: Region | None = None,
     chunks: ChunkChoice = None,
     shards: ChunkChoice = None,
     compute: bool = True,
 ) -> Any:
-    """Write a mask to a Zarr v3 store.
+    """Write a mask to a Zarr v3 store: a new one, new dates of one that exists, or a part of it.
 
     The codes stay uint8 when the store is opened again: 255 is Zarr's own fill value and the attribute ``nodata``, not
     a ``_FillValue``. CRS and coordinates are kept; coordinates that Zarr cannot hold (Python objects) are left out.
@@ -56,15 +52,26 @@ def to_zarr(
     mask
         (time, y, x) or (y, x) uint8 mask; (time, cloud_class, y, x) uint8 percentages or float32 probabilities.
     store
-        A path, an fsspec URL, or a Zarr store object.
+        A path, an fsspec URL, a Zarr store object, or an obstore store.
     mode
-        ``"w-"`` refuses a store that exists, ``"w"`` replaces it.
+        As in ``xarray.Dataset.to_zarr``. ``"w-"`` refuses a store that exists, ``"w"`` replaces it. ``"a"`` (with
+        `append_dim`) makes the store if there is none, ``"r+"`` (with `append_dim` or `region`) needs one. None:
+        ``"a"`` with `append_dim`, ``"r+"`` with `region`, else ``"w-"``.
+    append_dim
+        The time dimension: dates that the store has are overwritten, others are appended at its end. The same call
+        twice is the same as once.
+    region
+        Write the pixels of this part and nothing else: ``"auto"`` finds it by coordinates; or slices by dimension,
+        such as ``{"y": slice(0, 2048)}``. It has to consist of whole chunks, or shards: then many processes can write
+        to one store.
     chunks
-        Size of the Zarr chunks: by dimension, or one number for y and x. None takes the dask chunks.
+        Size of the Zarr chunks: by dimension, or one number for y and x. None takes the dask chunks; with `append_dim`
+        one date each. A store that exists keeps its own.
     shards
         Size of the shards, a multiple of `chunks`; None writes no shards.
     compute
-        False returns a `dask.delayed.Delayed`; the metadata are written at once all the same.
+        False returns a `dask.delayed.Delayed`. The metadata of a new store are written at once all the same, so that
+        regions can be written next; appended dates appear when the Delayed has been computed.
 
     Returns
     -------
@@ -76,41 +83,62 @@ def to_zarr(
     NotACubeError
         `mask` is no mask.
     ArgumentError
-        Wrong chunks, shards or mode.
+        Wrong chunks, shards, mode or region; a date that is there twice.
     WriteError
-        The store exists, or cannot be written.
+        The store exists, or holds masks of another grid, model or settings, or cannot be written.
 
     Warns
     -----
     UserWarning
-        Texts along time are dask arrays (``cube.chunk(...)`` makes them), and ``compute=False`` leaves them out.
+        Texts along time are dask arrays (``cube.chunk(...)`` makes them), and ``compute=False`` leaves them out; or
+        a store that is appended to lacks a coordinate of the mask.
 
     Notes
     -----
     Dask chunks that do not end on the borders of chunks or shards are rechunked: two tasks never write one file. Zarr
-    stores no chunk that is all nodata, so count no files to see how far a run is. Where the computation fails, the
-    store is left as far as it got: write it again with ``mode="w"``.
+    stores no chunk that is all nodata, so count no files to see how far a run is.
+
+    A new store at a local path appears when it is complete: it is written beside its final name and renamed; what it
+    replaces is there until then. On object stores, and with ``compute=False``, ``mode="w"`` removes the old store
+    first. Elsewhere than at a local path, the root of the store is written last: before that there is nothing to open.
+
+    Appended dates and their coordinates become visible in one step, the writing of the root. A writer that is killed
+    before leaves a store that shows what it showed before; the same call again finishes the work. Only one process at
+    a time may append. Dates that are overwritten change chunk by chunk: they are written down in the root meanwhile,
+    and `open_mask` warns of them if the writer was killed. Chunks of more than one date are read and written whole.
 
     Examples
     --------
     >>> to_zarr(mask, "masks.zarr", chunks=512, shards=4096)  # doctest: +SKIP
     'masks.zarr'
+    >>> to_zarr(todays_mask, "masks.zarr", append_dim="time")  # doctest: +SKIP
+    'masks.zarr'
     """
-    if mode not in ("w-", "w"):
-        raise ArgumentError(f"mode={mode!r} is unknown. Expected 'w-' (refuse what exists) or 'w' (replace it).")
+    mode = _checked_mode(mode, append_dim, region)
     check_writable(mask)
-    plan = plan_write(mask.sizes, spatial=spatial_dims(mask), dask_chunks=mask.chunks, chunks=chunks, shards=shards)
-    _check_target(store, mode)
-    name = mask.name if mask.name is not None else DEFAULT_NAME
-    dataset, encoding = _prepare(_with_known_objects(mask, compute=compute), name, plan)
-    with _naming_target(store):
-        delayed: Any = dataset.to_zarr(
-            store, mode=mode, zarr_format=3, consolidated=False, encoding=encoding, compute=False
+    if append_dim is not None:
+        check_dates(mask, append_dim)
+    target, held = _held(mask, store)
+    exists = _exists(target, held, mode)
+    if mode == "r+" and not exists:
+        raise WriteError(f"{held.label} holds no store of Zarr v3. Type: mode='a' or 'w-' to write a new one.")
+    if exists and region is not None:
+        done = write_region(mask, held, region=region, compute=compute)
+    elif exists and append_dim is not None:
+        done = append_dates(storable(mask, compute=compute), held, dim=append_dim, compute=compute)
+    elif exists and mode != "w":
+        raise WriteError(f"{held.label} exists. Type: mode='w' to replace it, or another name.")
+    else:
+        plan = plan_write(
+            mask.sizes,
+            spatial=spatial_dims(mask),
+            dask_chunks=mask.chunks,
+            chunks=chunks,
+            shards=shards,
+            single=append_dim,
         )
-        if not compute:
-            return delayed
-        delayed.compute()
-    return store
+        done = _write_new(storable(mask, compute=compute), held, plan, target, overwrite=exists, compute=compute)
+    return store if compute else done
 
 
 def open_mask(store: Store) -> xr.DataArray:
@@ -119,34 +147,36 @@ def open_mask(store: Store) -> xr.DataArray:
     Parameters
     ----------
     store
-        A path, an fsspec URL, or a Zarr store object.
+        A path, an fsspec URL, a Zarr store object, or an obstore store.
 
     Returns
     -------
     DataArray
-        Lazy; dask chunks are whole shards, or whole chunks where there are none.
+        Lazy; dask chunks are whole shards, or whole chunks where there are none. In the order of time, also where
+        dates were appended in another order.
 
     Raises
     ------
     ReadError
         There is no such store, or no mask in it.
 
+    Warns
+    -----
+    UserWarning
+        A writer was killed while it overwrote dates that were there before, and has not been run again.
+
     Examples
     --------
     >>> open_mask("masks.zarr").dtype  # doctest: +SKIP
     dtype('uint8')
     """
-    peek = _open_store(store, chunks=None)
-    name = _find_mask(peek, store)
-    encoding = peek[name].encoding
-    sizes = encoding.get("shards") or encoding.get("chunks") or peek[name].shape
-    chunks = dict(zip(peek[name].dims, sizes, strict=True))
-    # Opened without its coordinates: the chunks are for the mask alone.
-    others = [other for other in peek.variables if other != name]
-    mask = peek[name].copy(data=_open_store(store, chunks=chunks, drop_variables=others)[name].data)
-    if "flag_values" in mask.attrs:
-        mask.attrs["flag_values"] = np.asarray(mask.attrs["flag_values"], np.uint8)
-    return mask
+    path, label = local_path(store), label_of(store)
+    mask = open_stored(open_target(store, read_only=True) if path is None else str(path), label=label)
+    warn_unfinished(mask, label=label)
+    time = time_dim(mask)
+    if time is None or time not in mask.indexes or mask.indexes[time].is_monotonic_increasing:
+        return mask
+    return mask.sortby(time)
 
 
 def check_writable(mask: xr.DataArray) -> None:
@@ -177,116 +207,77 @@ def check_writable(mask: xr.DataArray) -> None:
         )
 
 
-def _check_target(store: Store, mode: str) -> None:
-    """Refuse what exists; and never let mode="w" empty a folder that is no Zarr store."""
-    if not isinstance(store, str | PathLike) or "://" in str(store):
-        return
-    path = Path(store)
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return
-    if mode == "w-":
-        raise WriteError(f"{path} exists. Type: mode='w' to replace it, or another name.")
-    if not any((path / name).exists() for name in ZARR_FILES):
-        raise WriteError(f"{path} exists and is no Zarr store, so mode='w' does not replace it. Give another name.")
+def _checked_mode(mode: Any, append_dim: Any, region: Any) -> Mode:
+    if append_dim is not None and region is not None:
+        raise ArgumentError("append_dim= and region= exclude each other. Type region='auto' for dates that are there.")
+    if mode is None:
+        return "a" if append_dim is not None else "r+" if region is not None else "w-"
+    if mode not in ("w-", "w", "a", "r+"):
+        raise ArgumentError(
+            f"mode={mode!r} is unknown. Expected 'w-' (refuse what exists), 'w' (replace it), or with append_dim= or "
+            "region= 'a' or 'r+'."
+        )
+    into = append_dim is not None or region is not None
+    if into != (mode in ("a", "r+")):
+        raise ArgumentError(
+            f"mode={mode!r} {'writes a new store: leave out append_dim= and region=' if into else 'needs more'}. Type "
+            "append_dim='time' to append dates, or region='auto' to write a part."
+        )
+    return "r+" if region is not None else mode
 
 
-def _prepare(mask: xr.DataArray, name: Hashable, plan: WritePlan) -> tuple[xr.Dataset, dict[Hashable, dict[str, Any]]]:
-    """Return a dataset without any inherited encoding, and the encoding to write it with."""
-    from zarr.codecs import ZstdCodec
-
-    mask, grid_mapping = with_spatial_ref(mask)
-    dataset = _storable_coords(mask).to_dataset(name=name).drop_encoding()
-    if plan.dask_chunks is not None:
-        dataset[name] = dataset[name].chunk(dict(zip(mask.dims, plan.dask_chunks, strict=True)))
-    # Attributes that would be encodings change what is read back.
-    dropped = ("_FillValue", "scale_factor", "add_offset", "missing_value", "grid_mapping", "coordinates")
-    attrs = {key: value for key, value in mask.attrs.items() if key not in dropped}
-    is_codes = mask.dtype == np.uint8
-    dataset[name].attrs = attrs | ({"nodata": NODATA} if is_codes else {})
-    dataset.attrs = geozarr_attrs(mask)
-    encoding: dict[Hashable, dict[str, Any]] = {coord: _coord_encoding(dataset[coord]) for coord in dataset.coords}
-    encoding[name] = {
-        "chunks": plan.chunks,
-        "compressors": [ZstdCodec(level=ZSTD_LEVEL)],
-        "fill_value": NODATA if is_codes else float("nan"),
-    }
-    if plan.shards is not None:
-        encoding[name]["shards"] = plan.shards
-    if grid_mapping is not None:
-        encoding[name]["grid_mapping"] = str(grid_mapping)
-    return dataset, encoding
+def _held(mask: xr.DataArray, store: Store) -> tuple[Path | None, HeldStore]:
+    """Return the local path of a store, if it has one, and the store, whose metadata are held back."""
+    label, path = label_of(store), local_path(store)
+    name = str(mask.name) if mask.name is not None else DEFAULT_NAME
+    if path is None:
+        return None, HeldStore(open_target(store, read_only=False), name=name, label=label)
+    path = Path(path).expanduser().resolve()
+    return path, HeldStore(open_target(path, read_only=False), name=name, label=label)
 
 
-def _with_known_objects(mask: xr.DataArray, *, compute: bool) -> xr.DataArray:
-    """Load coordinates whose chunks hold Python objects, as `chunk` makes them of texts: a few per date."""
-    lazy = [name for name, coord in mask.coords.items() if coord.dtype.kind == "O" and coord.chunks is not None]
-    if not lazy:
-        return mask
-    if compute:
-        return mask.assign_coords({name: mask[name].variable.compute() for name in lazy})
-    shown = ", ".join(map(repr, lazy))
-    warnings.warn(
-        f"The coordinates {shown} are lazy objects, which a write that is not computed at once leaves out. To keep "
-        f"them, type mask[{lazy[0]!r}].load() first, or compute=True.",
-        stacklevel=3,
-    )
-    return mask
+def _exists(path: Path | None, held: HeldStore, mode: Mode) -> bool:
+    """Whether there is a store; load what it shows. A folder that is no Zarr store is refused, and never emptied."""
+    if path is not None:
+        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+            return False
+        if not any((path / name).exists() for name in ZARR_FILES):
+            raise WriteError(f"{held.label} exists and is no Zarr store, so nothing is written. Give another name.")
+    if mode == "w":
+        return True
+    root = held.load_root()
+    if root is None:
+        if held.is_version_2():
+            raise WriteError(f"{held.label} is a Zarr v2 store. Type: mode='w' to replace it, or another name.")
+        return False
+    if mode != "w-":
+        held.name = stored_name(root, label=held.label)
+    return True
 
 
-def _storable_coords(mask: xr.DataArray) -> xr.DataArray:
-    """Leave out the coordinates that are Python objects other than text, and join the chunks of the others."""
-    objects = [name for name, coord in mask.coords.items() if coord.dtype.kind == "O" and not _is_text(coord)]
-    mask = mask.drop_vars([name for name in objects if name not in mask.indexes])
-    changed: dict[Hashable, xr.Variable] = {}
-    for name, coord in mask.coords.items():
-        if coord.chunks is not None:
-            changed[name] = coord.variable.chunk(-1)
-        elif coord.dtype.kind == "U":
-            # Text of fixed length has no Zarr v3 specification; text of any length has.
-            changed[name] = coord.variable.astype(object)
-    return mask.assign_coords(changed)
+def _write_new(
+    mask: xr.DataArray, held: HeldStore, plan: WritePlan, path: Path | None, *, overwrite: bool, compute: bool
+) -> Any:
+    """Write a new store: at a local path under another name, which becomes its own when all is there."""
+    if path is None or not compute:
+        if overwrite:
+            held.remove_root()
+        return _write_all(mask, held, plan, compute=compute)
+    with staged_folder(path) as staged:
+        beside = HeldStore(open_target(staged, read_only=False), name=held.name, label=held.label)
+        _write_all(mask, beside, plan, compute=True)
+        replace_folder(staged, path, overwrite=overwrite)
+    return None
 
 
-def _is_text(coord: xr.DataArray) -> bool:
-    return coord.chunks is None and all(isinstance(value, str) for value in coord.to_numpy().flat)
-
-
-def _coord_encoding(coord: xr.DataArray) -> dict[str, Any]:
-    if coord.dtype.kind == "M":
-        return dict(TIME_ENCODING)
-    return {"_FillValue": None} if coord.dtype.kind == "f" else {}
-
-
-@contextmanager
-def _naming_target(store: Store) -> Iterator[None]:
-    """Turn the errors of a store into a WriteError with its name; errors of the pixels pass as they are."""
-    try:
-        yield
-    except XCloudMaskError:
-        raise
-    except FileExistsError as error:
-        raise WriteError(f"{_label(store)} exists. Type: mode='w' to replace it, or another name.") from error
-    except OSError as error:
-        if error.errno not in _DISK_ERRORS:
-            raise
-        raise WriteError(f"{_label(store)} cannot be written: {error.strerror or error}.") from error
-
-
-def _label(store: Store) -> str:
-    return str(store)
-
-
-def _open_store(store: Store, *, chunks: Any, drop_variables: Any = None) -> xr.Dataset:
-    options: dict[str, Any] = {"engine": "zarr", "consolidated": False, "decode_coords": "all"}
-    try:
-        return xr.open_dataset(store, chunks=chunks, drop_variables=drop_variables, **options)
-    except (OSError, ValueError, KeyError) as error:
-        raise ReadError(f"{_label(store)} is no Zarr store that can be opened: {error}") from error
-
-
-def _find_mask(dataset: xr.Dataset, store: Store) -> Hashable:
-    for name, variable in dataset.data_vars.items():
-        if "output_style" in variable.attrs or CLASS_DIM in variable.dims:
-            return name
-    found = ", ".join(map(str, dataset.data_vars)) or "none"
-    raise ReadError(f"{_label(store)} holds no mask of xcloudmask. Variables found: {found}.")
+def _write_all(mask: xr.DataArray, held: HeldStore, plan: WritePlan, *, compute: bool) -> Any:
+    dataset, encoding = laid_out(mask, held.name, plan)
+    delayed: Any = dataset.to_zarr(held, mode="w", zarr_format=3, consolidated=False, encoding=encoding, compute=False)
+    held.consolidate()
+    if not compute:
+        held.commit()
+        return delayed
+    held.probe()
+    delayed.compute()
+    held.commit()
+    return None

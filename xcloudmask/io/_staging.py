@@ -1,0 +1,175 @@
+"""Folders that appear when they are complete: written beside the target on the same disk, then renamed."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from xcloudmask.errors import WriteError
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing tells there whether the writer of a folder is still alive
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["replace_folder", "staged_folder"]
+
+_LOCK = ".xcloudmask-lock"
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+@contextmanager
+def staged_folder(target: Path) -> Iterator[Path]:
+    """Yield a path beside the target, on the same disk; what is left there in the end is removed.
+
+    What killed writers of the same target left behind is removed too: each writer holds a lock as long as it lives.
+
+    Parameters
+    ----------
+    target
+        What the folder is to become; see `replace_folder`.
+
+    Yields
+    ------
+    pathlib.Path
+        Does not exist yet.
+
+    Raises
+    ------
+    WriteError
+        Nothing can be written beside the target.
+    """
+    created = [parent for parent in (target.parent, *target.parent.parents) if not parent.exists()]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(target)
+        folder = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
+        lock = _hold(folder)
+    except OSError as error:
+        _remove_empty(created)
+        raise WriteError(f"{target} cannot be written: {error.strerror or error}.") from error
+    try:
+        yield folder / target.name
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        _remove_empty(created)
+        # Threads at work when another one failed may still write; they are done when this runs.
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        raise
+    finally:
+        if lock is not None:
+            os.close(lock)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def replace_folder(staged: Path, target: Path, *, overwrite: bool = True) -> None:
+    """Rename a finished folder to its target, after all its bytes are on the disk.
+
+    On Linux the target that it replaces is exchanged in one step, so there is always a whole one.
+
+    Parameters
+    ----------
+    staged
+        From `staged_folder`.
+    target
+        Its final name.
+    overwrite
+        Whether a target that exists by now is replaced.
+
+    Raises
+    ------
+    WriteError
+        The target exists, or cannot be replaced.
+    """
+    try:
+        _sync_tree(staged)
+        # A folder that is not empty cannot be renamed over.
+        if not overwrite or not target.exists():
+            staged.replace(target)
+        elif not _exchange(staged, target):
+            target.replace(staged.with_name("replaced"))
+            staged.replace(target)
+        _sync(target.parent)
+    except OSError as error:
+        raise WriteError(f"{target} cannot be replaced: {error.strerror or error}.") from error
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step; False where the system cannot."""
+    rename: Any = None
+    with contextlib.suppress(OSError):
+        rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    return bool(rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)
+
+
+def _sync_tree(folder: Path) -> None:
+    for root, _, files in os.walk(folder):
+        for name in files:
+            _sync(Path(root, name))
+        _sync(Path(root))
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk; Windows cannot sync folders."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _prefix(target: Path) -> str:
+    return f".{target.name}-"
+
+
+def _hold(folder: Path) -> int | None:
+    """Lock a folder for as long as this process lives: the lock is taken before it has its name."""
+    if fcntl is None:
+        return None
+    unnamed = folder / f"{_LOCK}.new"
+    handle = os.open(unnamed, os.O_CREAT | os.O_RDWR)
+    with contextlib.suppress(OSError):  # file systems without locks
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        unnamed.rename(folder / _LOCK)
+    return handle
+
+
+def _remove_stale(target: Path) -> None:
+    """Remove the folders that writers of a target left behind when they were killed."""
+    if fcntl is None:
+        return
+    for folder in target.parent.iterdir():
+        if not folder.name.startswith(_prefix(target)) or not (folder / _LOCK).is_file():
+            continue
+        try:
+            handle = os.open(folder / _LOCK, os.O_RDWR)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            continue
+        finally:
+            os.close(handle)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return

@@ -1,0 +1,161 @@
+"""Where a store lies: a path, a URL, a Zarr store or an obstore store; and what it is called in messages."""
+
+from __future__ import annotations
+
+import re
+from os import PathLike
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from xcloudmask.errors import ArgumentTypeError, XCloudMaskError
+
+__all__ = ["Store", "label_of", "local_path", "open_target", "reason"]
+
+Store = Any
+"""A path, an fsspec URL, a zarr Store object, or an obstore store."""
+
+CONNECT_S, READ_S, ATTEMPTS = 5, 30, 2
+"""For stores that are opened by URL: a host that is not there is given up within seconds."""
+
+_URL = re.compile(r"\b([a-z][a-z0-9+.-]*)://[^\s'\"<>]+", re.IGNORECASE)
+
+
+def local_path(store: Store) -> Path | None:
+    """Return the local path that a store is, or None.
+
+    Parameters
+    ----------
+    store
+        As the user gave it.
+
+    Returns
+    -------
+    pathlib.Path or None
+
+    Examples
+    --------
+    >>> local_path("masks.zarr").name, local_path("s3://bucket/masks.zarr")
+    ('masks.zarr', None)
+    """
+    if isinstance(store, str | PathLike) and "://" not in str(store):
+        return Path(store)
+    return None
+
+
+def open_target(store: Store, *, read_only: bool) -> Any:
+    """Return the Zarr store object.
+
+    Parameters
+    ----------
+    store
+        As the user gave it.
+    read_only
+        Whether it is only read.
+
+    Returns
+    -------
+    zarr.abc.store.Store
+
+    Raises
+    ------
+    ArgumentTypeError
+        It is no store.
+    MissingPackageError
+        The protocol of the URL needs a package.
+    """
+    from zarr.abc.store import Store as ZarrStore
+    from zarr.storage import FsspecStore, LocalStore, ObjectStore
+
+    if isinstance(store, ZarrStore):
+        return store.with_read_only(read_only=True) if read_only and not store.read_only else store
+    path = local_path(store)
+    if path is not None:
+        return LocalStore(path, read_only=read_only)
+    if isinstance(store, str):
+        return FsspecStore.from_url(store, storage_options=_patience(store), read_only=read_only)
+    if type(store).__module__.partition(".")[0] == "obstore":
+        return ObjectStore(store, read_only=read_only)
+    raise ArgumentTypeError(
+        f"store is a {type(store).__module__}.{type(store).__name__}. Expected a path, a URL, a zarr Store or an "
+        "obstore store."
+    )
+
+
+def label_of(store: Store) -> str:
+    """Return what a store is called in messages: without credentials.
+
+    Parameters
+    ----------
+    store
+        As the user gave it.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> label_of("s3://key:secret@bucket/masks.zarr?token=abc")
+    's3://bucket/masks.zarr'
+    """
+    if isinstance(store, str | PathLike):
+        return _without_secrets(str(store))
+    root = getattr(store, "root", None)
+    if isinstance(root, str | PathLike):
+        return str(root)
+    protocol = getattr(getattr(store, "fs", None), "protocol", None)
+    if protocol and isinstance(getattr(store, "path", None), str):
+        first = protocol if isinstance(protocol, str) else protocol[0]
+        return _without_secrets(f"{first}://{store.path.lstrip('/')}")
+    inner = getattr(store, "store", store)  # what a zarr ObjectStore holds
+    config = getattr(inner, "config", None)
+    bucket = config.get("bucket") if isinstance(config, dict) else None
+    place = "/".join(str(part) for part in (bucket, getattr(inner, "prefix", None)) if part)
+    return f"{type(inner).__name__}({place})"
+
+
+def reason(error: BaseException) -> str:
+    """Return what an error says: one line, without credentials.
+
+    Parameters
+    ----------
+    error
+        Of the system, or of a storage library.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> reason(OSError(28, "No space left on device")), reason(ValueError("no answer from https://me:pw@host/x?y=1"))
+    ('No space left on device', 'no answer from https://host/x')
+    """
+    if isinstance(error, XCloudMaskError):
+        return str(error)
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    lines = text.strip().splitlines() or [type(error).__name__]
+    line = _URL.sub(lambda match: _without_secrets(match.group()), lines[0]).rstrip(".")
+    return line if len(line) <= 300 else f"{line[:300]}..."
+
+
+def _without_secrets(text: str) -> str:
+    if "://" not in text:
+        return text
+    scheme, _, rest = text.partition("://")
+    if "::" in scheme or "::" in rest:  # chained protocols of fsspec
+        return "::".join(_without_secrets(part) for part in text.split("::"))
+    place = urlsplit(f"x://{rest}")
+    return f"{scheme}://{place.netloc.rpartition('@')[2]}{place.path}"
+
+
+def _patience(url: str) -> dict[str, Any]:
+    """Return options of the protocol that keep a dead host from holding up the user."""
+    if url.partition("://")[0] not in ("s3", "s3a"):
+        return {}
+    from xcloudmask._optional import require
+
+    require("s3fs", extra="s3")
+    retries = {"max_attempts": ATTEMPTS, "mode": "standard"}
+    return {"config_kwargs": {"connect_timeout": CONNECT_S, "read_timeout": READ_S, "retries": retries}}
