@@ -21,6 +21,8 @@ from xcloudmask.plan import plan
 from xcloudmask.predict import predict, predict_proba
 from xcloudmask.report import Plan
 from xcloudmask.sensors import SENSORS, register_sensor
+from xcloudmask.stac.out import to_stac
+from xcloudmask.times import filter_times
 from xcloudmask.viz import plot
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "cloud_distance",
     "dilate",
     "errors",
+    "filter_times",
     "list_models",
     "open",
     "open_cube",
@@ -50,6 +53,7 @@ __all__ = [
     "register_model",
     "register_sensor",
     "to_cog",
+    "to_stac",
     "to_style",
     "to_zarr",
 ]

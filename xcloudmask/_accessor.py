@@ -21,6 +21,8 @@ from xcloudmask.io import to_cog, to_zarr
 from xcloudmask.plan import plan
 from xcloudmask.predict import predict, predict_proba
 from xcloudmask.radiometry import to_reflectance
+from xcloudmask.times import filter_times
+from xcloudmask.stac.out import to_stac
 
 __all__ = ["CloudMaskAccessor"]
 
@@ -65,6 +67,7 @@ class CloudMaskAccessor:
     plan = _method(plan)
     apply = _method(masks.apply)
     to_reflectance = _method(to_reflectance)
+    filter_times = _method(filter_times)
 
     # on a mask
     class_fractions = _method(fractions.class_fractions)
@@ -76,4 +79,5 @@ class CloudMaskAccessor:
     compare = _method(compare_masks)
     to_zarr = _method(to_zarr)
     to_cog = _method(to_cog)
+    to_stac = _method(to_stac)
     plot = _method(viz.plot)

@@ -13,7 +13,7 @@ from xcloudmask.stac.out._plan import Planned
 from xcloudmask.stac.out._sources import relative_href
 from xcloudmask.stac.out._survey import Survey
 
-__all__ = ["cog_asset", "preview_style", "thumbnail_asset", "zarr_asset"]
+__all__ = ["cog_asset", "preview_style", "store_link", "thumbnail_asset", "zarr_asset"]
 
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 ZARR = "application/vnd.zarr; version=3"
@@ -64,12 +64,17 @@ def zarr_asset(one: Planned, survey: Survey | None, *, folder: Path) -> dict[str
         "type": ZARR,
         "title": f"{_title(one.facts)}, all dates",
         "roles": ROLES,
-        **asset_fields(one.facts, survey),
+        **asset_fields(one.facts, survey, variable=None if one.array is None else str(one.array.name)),
         "xarray:open_kwargs": options,
         "zarr:consolidated": consolidated,
         "zarr:node_type": "group",
         "zarr:zarr_format": 3,
     }
+
+
+def store_link(asset: dict[str, Any]) -> dict[str, Any]:
+    """Return the link to the store of a Zarr asset, by which clients find its root."""
+    return {"rel": "store", "href": asset["href"], "type": ZARR}
 
 
 def thumbnail_asset(facts: Facts, *, href: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xcloudmask.classes import NODATA, NODATA_COLOUR, Style
+from xcloudmask.classes import CLASS_DIM, NODATA, NODATA_COLOUR, Style
 from xcloudmask.grid import metres_per_degree
 from xcloudmask.stac.out._facts import Facts
 from xcloudmask.stac.out._survey import Survey
@@ -164,7 +164,7 @@ def projection_fields(facts: Facts) -> dict[str, Any]:
     return fields
 
 
-def asset_fields(facts: Facts, survey: Survey | None = None) -> dict[str, Any]:
+def asset_fields(facts: Facts, survey: Survey | None = None, *, variable: str | None = None) -> dict[str, Any]:
     """Return the fields of a mask's asset but for its href: bands of STAC 1.1 and of the raster extension, classes.
 
     Parameters
@@ -172,7 +172,9 @@ def asset_fields(facts: Facts, survey: Survey | None = None) -> dict[str, Any]:
     facts
         Of one mask.
     survey
-        None for the definition of the asset in a collection, which is the same for all items.
+        None for the asset of a collection, which is the same for all items.
+    variable
+        Name of the array in a Zarr store; None for a GeoTIFF.
 
     Returns
     -------
@@ -188,9 +190,11 @@ def asset_fields(facts: Facts, survey: Survey | None = None) -> dict[str, Any]:
         if (metres := ground_resolution(facts)) is not None:
             raster["spatial_resolution"] = metres
     if facts.classes:
-        bands = [{"name": name, "description": _DESCRIPTIONS.get(name, name)} | values for name in facts.classes]
+        # As the STAC best practices for Zarr name what lies along a dimension.
+        named = {name: name if variable is None else f"{variable}[{CLASS_DIM}={name}]" for name in facts.classes}
+        bands = [{"name": named[name], "description": _DESCRIPTIONS.get(name, name)} | values for name in facts.classes]
         return {"bands": bands, "raster:bands": [dict(raster) for _ in bands]}
-    band = {"name": "cloud_mask", "description": f"Cloud mask, {facts.style.name}."} | values
+    band = {"name": variable or "cloud_mask", "description": f"Cloud mask, {facts.style.name}."} | values
     return {
         "bands": [band],
         "raster:bands": [raster],

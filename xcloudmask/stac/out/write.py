@@ -16,7 +16,7 @@ from xcloudmask.classes import OutputStyle
 from xcloudmask.errors import ArgumentError, ArgumentTypeError, WriteError
 from xcloudmask.io._raster import is_url, open_quietly
 from xcloudmask.io.cog import to_cog
-from xcloudmask.stac.out._assets import cog_asset, preview_style, thumbnail_asset, zarr_asset
+from xcloudmask.stac.out._assets import cog_asset, preview_style, store_link, thumbnail_asset, zarr_asset
 from xcloudmask.stac.out._card import card_name, card_of
 from xcloudmask.stac.out._disk import make_folder, write_bytes, write_document
 from xcloudmask.stac.out._existing import item_href
@@ -221,6 +221,7 @@ def _write_item(
         assets = {_key(one.facts): cog_asset(one.facts, survey, href=relative_href(cog, folder))}
     else:
         assets = {"zarr": zarr_asset(one, survey, folder=folder)}
+        links = [*links, store_link(assets["zarr"])]
     if thumbnail:
         picture = folder / f"{one.name}.png"
         write_bytes(picture, png_of(survey.preview, preview_style(one.facts)))
