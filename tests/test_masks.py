@@ -304,3 +304,127 @@ def test_wrong_arguments():
         apply(make_cube(), make_mask(), dilate_px="3")
     with pytest.raises(ArgumentError, match="no dimension 'band'"):
         clear_fraction(make_mask(), dim="band")
+
+
+def growing(mask, codes, px):
+    """Pixels within so many of a code, by brute force."""
+    ys, xs = np.indices(mask.shape[1:])
+    near = np.zeros(mask.shape, bool)
+    for time, y, x in np.argwhere(np.isin(mask, codes)).tolist():
+        near[time] |= (ys - y) ** 2 + (xs - x) ** 2 <= px**2
+    return near
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    hnp.arrays(
+        np.uint8,
+        st.tuples(st.just(2), st.integers(1, 13), st.integers(1, 13)),
+        elements=st.sampled_from([0, 0, 0, 1, 2, 3, 255]),
+    ),
+    st.integers(1, 6),
+    st.integers(1, 6),
+    st.dictionaries(st.sampled_from(["thick_cloud", "thin_cloud", "cloud_shadow"]), st.integers(0, 5)),
+    st.booleans(),
+)
+def test_apply_by_class_does_not_depend_on_chunks(codes, chunk, other, px, keep):
+    mask = xr.DataArray(codes, dims=("time", "y", "x"), attrs=mask_attrs(STYLES["4-class"]))
+    cube = xr.DataArray(np.ones((2, 3, *codes.shape[1:]), np.float32), dims=("time", "band", "y", "x"))
+    gone = (np.isin(codes, [1, 2, 3])) | ((codes == 255) & (not keep))
+    for code, name in ((1, "thick_cloud"), (2, "thin_cloud"), (3, "cloud_shadow")):
+        # Flags grow over nodata too.
+        gone |= growing(codes, [code], px.get(name, 0))
+    whole = apply(cube, mask, dilate_px=px, keep_nodata=keep)
+    np.testing.assert_array_equal(whole.isnull(), np.broadcast_to(gone[:, None], whole.shape))
+    lazy_cube = cube.chunk({"time": 1, "y": chunk, "x": chunk})
+    lazy = apply(lazy_cube, mask.chunk({"y": other, "x": other}), dilate_px=px, keep_nodata=keep)
+    assert lazy.chunks == lazy_cube.chunks
+    with dask.config.set(scheduler="sync"):
+        xr.testing.assert_identical(lazy.compute(), whole)
+
+
+def metric(mask, pixel=10.0):
+    return mask.assign_coords(spatial_ref=((), 32631, {"crs_wkt": "EPSG:32631"}), y=-pixel * np.arange(3))
+
+
+def test_metres_are_pixels_of_the_grid():
+    mask = metric(make_mask())
+    cube = make_cube("float32").assign_coords(y=mask.y)
+    xr.testing.assert_identical(apply(cube, mask, dilate_m=10), apply(cube, mask, dilate_px=1))
+    xr.testing.assert_identical(apply(cube, mask, dilate_m=9.9), apply(cube, mask))
+    by_class = {"thick_cloud": 20.0, "cloud_shadow": 10.0}
+    in_px = {"thick_cloud": 2, "cloud_shadow": 1}
+    xr.testing.assert_identical(apply(cube, mask, dilate_m=by_class), apply(cube, mask, dilate_px=in_px))
+    assert not apply(cube, mask, dilate_px=in_px).identical(apply(cube, mask, dilate_px=2))
+    np.testing.assert_array_equal(dilate(mask, m=by_class), dilate(mask, px=in_px))
+
+
+def test_pixels_that_are_not_square_grow_to_an_ellipse():
+    codes = np.zeros((2, 3, 4), np.uint8)
+    codes[0, 1, 1] = 1
+    grown = dilate(metric(make_mask(codes), pixel=30.0), m=20.0)
+    np.testing.assert_array_equal(grown[0], [[0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]])
+
+
+def test_a_lazy_cube_keeps_its_chunks_under_any_mask():
+    cube, mask = make_cube("float32", chunks={"time": 1, "y": 2, "x": 2}), make_mask()
+    for other in (mask, mask.chunk({"time": 2, "y": 1, "x": 3}), mask.isel(time=0, drop=True)):
+        assert apply(cube, other).chunks == cube.chunks
+        assert apply(cube.to_dataset(), other, dilate_px=1)["red"].chunks == cube.chunks
+
+
+def test_what_was_done_to_a_mask_is_told():
+    mask = make_mask().assign_attrs(settings='{"halo_px":72}', model_sha256="ab", xcloudmask_version="0.1.0")
+    grown = dilate(dilate(mask, px=3), px={"cloud_shadow": 1}, classes=("cloud_shadow",))
+    said = "dilated: thick_cloud 3 px, thin_cloud 3 px, cloud_shadow 3 px; dilated: cloud_shadow 1 px"
+    assert grown.attrs["processing"] == said
+    assert set(grown.attrs) == {*mask.attrs, "processing"}
+    styled = to_style(grown, "cloud-noncloud")
+    kept = ("model", "model_sha256", "normalize", "settings", "xcloudmask_version", "processing")
+    assert {key: styled.attrs[key] for key in kept} == {key: grown.attrs[key] for key in kept}
+    assert {*styled.attrs} - {*kept} == {*mask_attrs(STYLES["cloud-noncloud"])}
+    assert dilate(metric(mask), m=10.5, classes="thin_cloud").attrs["processing"] == "dilated: thin_cloud 10.5 m"
+    assert "processing" not in dilate(mask, px=0).attrs
+    assert "processing" not in mask.attrs
+
+
+def test_what_predict_tells_stays_in_every_style():
+    from cubes import odc_dataset
+
+    mask = odc_dataset(times=1).cloudmask.predict()
+    styled = to_style(mask, "valid-invalid")
+    assert set(styled.attrs) == set(mask.attrs)
+    changed = {key for key in mask.attrs if not np.array_equal(styled.attrs[key], mask.attrs[key])}
+    assert changed == {"flag_values", "flag_meanings", "output_style"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "error", "message"),
+    [
+        ({"dilate_px": 1, "dilate_m": 10}, ArgumentError, "dilate_px=1 and dilate_m=10 are both given"),
+        ({"dilate_m": 10}, InputError, r"dilate_m is in metres.*give pixels: dilate_px"),
+        ({"dilate_m": -1.0}, ArgumentError, "dilate_m=-1.0 is no distance"),
+        ({"dilate_m": float("nan")}, ArgumentError, "dilate_m=nan"),
+        ({"dilate_m": "30 m"}, ArgumentTypeError, "dilate_m='30 m' is a str"),
+        ({"dilate_px": {"cloud": 1}}, ArgumentError, "'cloud' is unknown"),
+        (
+            {"dilate_px": {"cloud_shadow": 1}, "classes": "thick_cloud"},
+            ArgumentError,
+            "not among classes='thick_cloud'",
+        ),
+        ({"dilate_px": {"cloud_shadow": 1.5}}, ArgumentTypeError, "dilate_px=1.5"),
+    ],
+)
+def test_wrong_growth(asked, error, message):
+    with pytest.raises(error, match=message):
+        apply(make_cube(), make_mask().drop_vars("spatial_ref"), **asked)
+
+
+def test_wrong_dilations():
+    with pytest.raises(ArgumentError, match="px=3, or m=30"):
+        dilate(make_mask())
+    with pytest.raises(ArgumentError, match="clear cannot grow"):
+        dilate(make_mask(), px=1, classes="clear")
+    wide = xr.DataArray(np.zeros((40, 40), np.uint8), dims=("y", "x"), attrs=mask_attrs(STYLES["4-class"]))
+    with pytest.raises(ArgumentError, match=r"dilation needs a halo of 2000 px.*mask.chunk"):
+        dilate(wide.chunk({"x": 20}), px=2000)

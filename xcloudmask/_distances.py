@@ -64,7 +64,9 @@ def _distances(flags: BoolArray, pixel: tuple[float, float]) -> npt.NDArray[np.f
     )
     rows -= np.arange(flags.shape[0], dtype=rows.dtype)[:, None]
     columns -= np.arange(flags.shape[1], dtype=columns.dtype)
+    distances: npt.NDArray[np.float32]
     if square:
-        squares = rows * rows + columns * columns
-        return np.sqrt(squares, dtype=np.float32) * np.float32(pixel_y)
-    return np.hypot(rows * np.float32(pixel_y), columns * np.float32(pixel_x), dtype=np.float32)
+        distances = np.sqrt(rows * rows + columns * columns, dtype=np.float32) * np.float32(pixel_y)
+    else:
+        distances = np.hypot(rows * np.float32(pixel_y), columns * np.float32(pixel_x), dtype=np.float32)
+    return distances

@@ -86,14 +86,15 @@ def growth_of(
     codes = codes_of(style, classes)
     if px is not None and m is not None:
         raise ArgumentError(f"{names[0]}={px!r} and {names[1]}={m!r} are both given. Type one of them.")
-    unit = "m" if m is not None else "px"
-    given = m if m is not None else px if px is not None else 0
-    name = names[1] if unit == "m" else names[0]
-    radii = dict.fromkeys(codes, given)
+    given: Pixels | Metres = m if m is not None else px if px is not None else 0
+    name, unit, check = (names[0], "px", check_px) if m is None else (names[1], "m", check_metres)
+    radii: dict[int, float] = dict.fromkeys(codes, 0)
     if isinstance(given, Mapping):
-        radii = dict.fromkeys(codes, 0) | codes_by_class(mask, given, classes=classes, name=name)
+        radii |= codes_by_class(mask, given, classes=classes, name=name)
+    else:
+        radii = dict.fromkeys(codes, given)
     for radius in radii.values():
-        (check_metres if unit == "m" else check_px)(radius, name)
+        check(radius, name)
     if unit == "px":
         discs = {code: disc_px(int(radius)) for code, radius in radii.items()}
     else:

@@ -81,9 +81,11 @@ def clean(
     Notes
     -----
     The structuring element is the disc of all pixels whose centres lie within the radius (Euclidean), which is `disk`
-    of scikit-image. Nodata and what lies beyond the edge of the image take no part: they neither grow nor gnaw. A
-    pixel that joins by dilation or closing gets the first class within the radius, one of a hole the first class that
-    touches the hole. A speck of one class that no clear pixel touches becomes the class around it.
+    of scikit-image. Nodata and what lies beyond the edge of the image take no part: they neither grow nor gnaw, and a
+    gap between them and a cloud is closed like any other.
+
+    A pixel that joins by dilation or closing gets the first class within the radius, one of a hole the first class
+    that touches the hole. A speck of one class that no clear pixel touches becomes the class around it.
 
     Sizes are exact for every layout of chunks: the halo is one pixel less than the smallest size that is kept, so each
     chunk sees enough of a part to tell whether it is smaller. Wide halos cost time and memory.

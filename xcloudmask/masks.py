@@ -52,7 +52,8 @@ def apply(
         The same in metres. Pixels that are not square, as in degrees, give an ellipse of pixels; degrees count at the
         centre latitude of the mask.
     keep_nodata
-        True leaves pixels as they are where the mask has no data; False removes them too. Nodata is never dilated.
+        True leaves pixels as they are where the mask has no data, unless a flagged pixel grows over them; False removes
+        them too. Nodata itself never grows.
 
     Returns
     -------
