@@ -147,9 +147,9 @@ def _stamps(mask: xr.DataArray, dim: str | None, count: int) -> list[np.datetime
 
 
 def _plain_label(mask: xr.DataArray, dim: str | None, index: int) -> str:
-    if dim is None:
-        return "the mask"
-    return str(mask.coords[dim].values[index]) if dim in mask.coords else f"date {index}"
+    if dim is not None and dim in mask.coords:
+        return str(mask.coords[dim].values[index])
+    return "undated" if dim is None or mask.sizes[dim] == 1 else f"date {index}"
 
 
 def _texts(mask: xr.DataArray, name: str, dim: str | None, count: int) -> list[str]:

@@ -36,7 +36,7 @@ def facts_of(mask: xr.DataArray, names: Sequence[Name], *, source: str) -> Rows:
         Where it was read from.
     """
     settings = settings_of(mask)
-    rows = [("Masks", source), ("Grid", _grid(mask)), ("CRS", _crs(mask)), *_place(mask), ("Dates", _span(names))]
+    rows = [("Store", source), ("Grid", _grid(mask)), ("CRS", _crs(mask)), *_place(mask), ("Dates", _span(names))]
     platforms = list(dict.fromkeys(name.platform for name in names if name.platform))
     if platforms:
         more = f" and {len(platforms) - _PLATFORMS} more" if len(platforms) > _PLATFORMS else ""

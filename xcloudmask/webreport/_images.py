@@ -124,9 +124,7 @@ def _resized(codes: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArra
     return codes[rows[:, None], columns[None, :]]
 
 
-def _without_glare(
-    bands: npt.NDArray[np.float32], clear: npt.NDArray[np.bool_]
-) -> list[npt.NDArray[np.float32]]:
+def _without_glare(bands: npt.NDArray[np.float32], clear: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.float32]]:
     """Cut off what is far brighter than clear ground: where most is cloud, the ground would be black beside it."""
     if clear.mean() < _ENOUGH_CLEAR:
         return list(bands)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xcloudmask.classes import Style
-from xcloudmask.webreport._chart import class_chart, hatch, legend, shares_text
+from xcloudmask.webreport._chart import class_chart, hatch, legend
 from xcloudmask.webreport._count import Counted
 from xcloudmask.webreport._dates import Date, days_between
 from xcloudmask.webreport._days import calendars, days_legend
@@ -42,6 +42,8 @@ class Content:
     """Position -> image; None where none was given."""
     pictured: Sequence[int]
     """Positions of the dates with a picture."""
+    thinned: int
+    """Pixels along a side for each one that is shown."""
     look: Look
     """How pixels lie on the screen."""
     skipped: Sequence[str]
@@ -93,7 +95,9 @@ def render(content: Content) -> str:
 
 
 def _parts(content: Content) -> list[Html]:
-    parts = [_head(content), _over_time(content) if content.series else _classes(content)]
+    parts = [_head(content)]
+    if content.series:
+        parts.append(_over_time(content))
     if content.series and any(date.name.stamp is not None for date in content.dates):
         parts.append(_calendar(content))
     if content.series:
@@ -174,11 +178,6 @@ def _over_time(content: Content) -> Html:
     )
 
 
-def _classes(content: Content) -> Html:
-    text = shares_text(content.dates[0], content.style)
-    return tag("section", tag("h2", "Classes"), tag("p", text[0].upper() + text[1:] + "."))
-
-
 def _calendar(content: Content) -> Html:
     text = (
         "Each day as its clearest date is: clear share of the pixels with data. A clear view covers at least half as "
@@ -206,12 +205,16 @@ def _where(content: Content) -> Html:
 def _thumbs(content: Content) -> Html:
     wanted = set(content.pictured)
     shown = [date for date in content.dates if date.name.position in wanted]
-    what = "Masks" if content.images is None else "Images and masks"
-    note = "Every so many pixels one is shown."
+    what = "Mask" if content.images is None else "Image and mask"
+    if content.series:
+        what = what.replace("ask", "asks").replace("Image", "Images")
+    notes = []
     if len(shown) < len(content.dates):
-        note = f"{len(shown)} of {len(content.dates):,} dates, evenly chosen. {note}"
+        notes.append(f"{len(shown)} of {len(content.dates):,} dates, evenly chosen. ")
+    if content.thinned > 1:
+        notes.append(f"One of {content.thinned} pixels is shown along each side. ")
     pictures = thumbnails(shown, content.counted.pictures, content.images, content.style, content.look)
-    return tag("section", tag("h2", what), tag("p", note, class_="note"), pictures)
+    return tag("section", tag("h2", what), tag("p", *notes, class_="note"), pictures)
 
 
 def _gaps(content: Content) -> Html:

@@ -116,7 +116,7 @@ def thumbnails(
         else:
             panels.append(tag("div", "cannot be read", class_="missing"))
         figures.append(tag("figure", tag("div", *panels, class_="pair"), tag("figcaption", *_caption(date))))
-    kind = "big" if len(dates) <= 2 else "one" if images is None else "two"
+    kind = "single" if len(dates) == 1 else "big" if len(dates) <= 4 else "one" if images is None else "two"
     return join(legend(style, failed=False), tag("div", *figures, class_=f"thumbs {kind}"))
 
 
@@ -172,7 +172,7 @@ def _scale() -> Html:
     labels = [
         tag("text", f"{index * 10} %", x=8 + (index + 0.5) * each, y=30, text_anchor="middle") for index in (0, 5, 10)
     ]
-    nodata = tag("rect", x=24 + len(ramp) * each, y=1, width=14, height=14, fill=NODATA_COLOUR)
-    never = tag("text", "never", x=31 + len(ramp) * each, y=30, text_anchor="middle")
+    nodata = tag("rect", x=44 + len(ramp) * each, y=1, width=14, height=14, fill=NODATA_COLOUR)
+    never = tag("text", "never", x=51 + len(ramp) * each, y=30, text_anchor="middle")
     title = tag("title", "Share of dates on which a pixel is clear: white 0 %, dark green 100 %, grey never seen")
-    return tag("svg", title, *boxes, nodata, *labels, never, class_="scale swatch", role="img", viewBox="0 0 330 36")
+    return tag("svg", title, *boxes, nodata, *labels, never, class_="scale swatch", role="img", viewBox="0 0 344 36")

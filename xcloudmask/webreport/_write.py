@@ -12,18 +12,19 @@ from xcloudmask._files import partial_file
 from xcloudmask._mask_checks import style_of
 from xcloudmask.errors import ArgumentError, ArgumentTypeError, InputError, NotACubeError
 from xcloudmask.grid import resolution_m, spatial_dims, time_dim
+from xcloudmask.io.stores import open_store
 from xcloudmask.stac.hrefs import redact
-from xcloudmask.webreport._count import count_dates
+from xcloudmask.webreport._count import count_dates, step_for
 from xcloudmask.webreport._dates import in_order, names_of
 from xcloudmask.webreport._facts import facts_of, skipped_items
 from xcloudmask.webreport._images import open_source, read_images
 from xcloudmask.webreport._page import Content, render
 from xcloudmask.webreport._pictures import Look, chosen
-from xcloudmask.webreport._stores import open_store
 
 __all__ = ["REPORT_SUFFIXES", "write_report"]
 
 REPORT_SUFFIXES = (".html", ".htm")
+_IN_MEMORY = "none: the masks were in memory"
 
 
 def write_report(
@@ -94,7 +95,7 @@ def write_report(
     """
     target = _checked(path, clear_view, max_pictures, picture_px)
     if isinstance(mask_or_store, xr.DataArray):
-        mask, source = mask_or_store, "in memory"
+        mask, source = mask_or_store, _IN_MEMORY
     else:
         mask, source = open_store(mask_or_store), redact(fspath(mask_or_store))
     style = style_of(mask)
@@ -106,7 +107,6 @@ def write_report(
     total = len(names) + (0 if images is None else sum(position in images.positions for position in shown))
     progress = _Counter(total, on_progress)
     counted = count_dates(ordered, names, style, pictured=set(shown), picture_px=px, progress=progress.add)
-    look = _look(ordered)
     content = Content(
         title=title or _title(source),
         facts=facts_of(ordered, names, source=source),
@@ -114,7 +114,8 @@ def write_report(
         counted=counted,
         images=None if images is None else read_images(images, counted.pictures, px=px, progress=progress.add),
         pictured=shown,
-        look=look,
+        thinned=step_for(ordered.shape[1:], px),
+        look=_look(ordered),
         skipped=skipped_items(mask, image),
         view=clear_view,
     )
@@ -172,7 +173,7 @@ def _picture_px(dates: int) -> int:
 
 def _title(source: str) -> str:
     name = PurePosixPath(source.rstrip("/")).name
-    return "Cloud masks" if source == "in memory" else f"Cloud masks: {name}"
+    return "Cloud masks" if source == _IN_MEMORY else f"Cloud masks: {name}"
 
 
 def _look(mask: xr.DataArray) -> Look:
