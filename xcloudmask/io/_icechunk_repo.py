@@ -94,10 +94,17 @@ def open_repository(target: Target) -> Repository:
         return repository
 
 
-def open_or_create(target: Target) -> Repository:
-    """Open a repository, or make one where there is nothing."""
+def open_or_create(target: Target, *, create: bool) -> Repository:
+    """Open a repository to write to; make one where there is nothing, if it may be made."""
     if target.repository is not None:
         return target.repository
+    if not create:
+        try:
+            return open_repository(target)
+        except ReadError as error:
+            raise WriteError(
+                f"{error} To make it, write a whole mask first: leave out region= and mode='r+'."
+            ) from error
     with naming(target, WriteError):
         return _in_folder(target.path) if target.path is not None else _in_bucket(target)
 

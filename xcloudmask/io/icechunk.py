@@ -2,65 +2,27 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import Any
 
-import numpy as np
-import pandas as pd
 import xarray as xr
-from zarr.storage import StorePath
 
 from xcloudmask.errors import ArgumentError, ReadError
-from xcloudmask.io._chunks import ChunkChoice
+from xcloudmask.grid import spatial_dims, time_dim
+from xcloudmask.io._append import check_dates
+from xcloudmask.io._chunks import ChunkChoice, plan_write
 from xcloudmask.io._icechunk_commit import commit_mask
-from xcloudmask.io._icechunk_place import Region, along
-from xcloudmask.io._icechunk_repo import Target, find_target, naming, open_or_create, open_repository
-from xcloudmask.io._icechunk_write import Job
-from xcloudmask.io.zarr import _with_known_objects, check_writable, open_mask
-
-if TYPE_CHECKING:
-    from icechunk import Repository as _Repository
+from xcloudmask.io._icechunk_read import Commit, When, check_branch, commits_of, contents, session_at
+from xcloudmask.io._icechunk_repo import find_target, naming, open_or_create, open_repository
+from xcloudmask.io._icechunk_write import Job, held
+from xcloudmask.io._layout import storable
+from xcloudmask.io.zarr import Mode, Region, _checked_mode, check_writable
 
 __all__ = ["Commit", "history", "open_icechunk", "to_icechunk"]
 
 Repository = Any
 """A path, a URL, or an `icechunk.Repository`."""
-
-When = str | dt.datetime | np.datetime64
-"""A moment; UTC where it names no time zone."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
-    """One commit of a repository."""
-
-    snapshot: str
-    """What `open_icechunk` opens."""
-    time: dt.datetime
-    """When it was written, in UTC."""
-    message: str
-    """First line and more."""
-    model: str | None = None
-    """Name of the model; None for commits of others."""
-    model_sha256: str | None = None
-    """Digest of its weights."""
-    version: str | None = None
-    """Version of xcloudmask that made the mask."""
-    write: str | None = None
-    """new, replaced, appended or region."""
-    group: str | None = None
-    """Group of the mask; empty for the root."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """How the mask was made."""
-    grid: Mapping[str, Any] = field(default_factory=dict)
-    """crs, transform and shape."""
-    times: tuple[str, ...] = ()
-    """The dates that were written, ISO 8601."""
-
-    def __str__(self) -> str:
-        return f"{self.snapshot}  {self.time:%Y-%m-%d %H:%M:%S}  {self.message}"
 
 
 def to_icechunk(
@@ -69,7 +31,7 @@ def to_icechunk(
     *,
     branch: str = "main",
     group: str | None = None,
-    mode: Literal["w-", "w"] = "w-",
+    mode: Mode | None = None,
     append_dim: str | None = None,
     region: Region | None = None,
     message: str | None = None,
@@ -95,12 +57,15 @@ def to_icechunk(
     group
         Group that holds the mask; None is the root. A repository may hold many.
     mode
-        ``"w-"`` refuses a group that holds a mask, ``"w"`` replaces it.
+        As for `to_zarr`, of the group: ``"w-"`` refuses one that holds a mask, ``"w"`` replaces it. ``"a"`` (with
+        `append_dim`) makes the mask if there is none, ``"r+"`` (with `append_dim` or `region`) needs one. None: ``"a"``
+        with `append_dim`, ``"r+"`` with `region`, else ``"w-"``.
     append_dim
-        ``"time"`` adds dates at the end. Dates that are there already are overwritten, so that the same write can be
-        repeated. Where there is no mask yet, one is made.
+        The time dimension: dates that the group has are overwritten, others are appended at its end. The same call
+        twice shows the same as once.
     region
-        Overwrites a part: slices by dimension (pixels, as for `isel`), or ``"auto"`` to find it by the coordinates.
+        Write the pixels of this part and nothing else: ``"auto"`` finds it by coordinates; or slices by dimension,
+        such as ``{"y": slice(0, 2048)}``. It may cut chunks.
     message
         Message of the commit; None names the model and the dates.
     chunks
@@ -143,16 +108,14 @@ def to_icechunk(
     >>> to_icechunk(mask, "masks.icechunk", append_dim="time")  # doctest: +SKIP
     'WSWE4JKH8GXZ75V3BPY0'
     """
+    mode = _checked_mode(mode, append_dim, region)
     check_writable(mask)
-    _check_arguments(mask, mode=mode, append_dim=append_dim, region=region, times_per_commit=times_per_commit)
+    plan_write(mask.sizes, spatial=spatial_dims(mask), dask_chunks=mask.chunks, chunks=chunks, shards=shards)
     if append_dim is not None:
-        mask = along(mask, append_dim)
+        check_dates(mask, append_dim)
     target = find_target(repo, storage_options)
-    repository = open_or_create(target)
-    if branch not in _names(repository, target)[0]:
-        raise ArgumentError(_unknown("branch", branch, _names(repository, target)[0], target))
     job = Job(
-        mask=_with_known_objects(mask, compute=True),
+        mask=storable(mask, compute=True),
         group=(group or "").strip("/"),
         mode=mode,
         append_dim=append_dim,
@@ -161,8 +124,10 @@ def to_icechunk(
         shards=shards,
         label=target.label,
     )
-    snapshot = ""
-    for part in _windows(job, times_per_commit):
+    parts = _parts(job, times_per_commit)
+    repository = open_or_create(target, create=mode != "r+")
+    check_branch(repository, target, branch)
+    for part in parts:
         snapshot = commit_mask(repository, target, part, branch=branch, message=message)
     return snapshot
 
@@ -218,23 +183,26 @@ def open_icechunk(
     """
     given = {"branch": branch, "tag": tag, "snapshot": snapshot}
     named = [name for name, value in given.items() if value is not None]
-    if len(named) > 1 or (as_of is not None and (tag or snapshot)):
+    if len(named) > 1 or (as_of is not None and named not in ([], ["branch"])):
         raise ArgumentError(
             f"{' and '.join(named + ['as_of'] * (as_of is not None))} are given. Expected one of branch, tag and "
             "snapshot; as_of goes with a branch."
         )
     target = find_target(repo, storage_options)
     repository = open_repository(target)
-    store = _session(repository, target, branch=branch, tag=tag, snapshot=snapshot, as_of=as_of).store
+    session = session_at(repository, target, branch=branch, tag=tag, snapshot=snapshot, as_of=as_of)
     path = (group or "").strip("/")
-    try:
-        with naming(target, ReadError, pixels=True):
-            return open_mask(StorePath(store, path))
-    except ReadError as error:
-        raise ReadError(
-            f"{target.label} holds no mask in group {path or '/'} at that commit. Groups and arrays found: "
-            f"{_listed(store) or 'none'}."
-        ) from error
+    with naming(target, ReadError):
+        mask = held(session.store, path, label=target.label)
+        if mask is None:
+            raise ReadError(
+                f"{target.label} holds no mask in group {path or '/'} at that commit. Found: {contents(session.store)}."
+                " Type group= with the name of another, or see history(repo)."
+            )
+    time = time_dim(mask)
+    if time is None or time not in mask.indexes or mask.indexes[time].is_monotonic_increasing:
+        return mask
+    return mask.sortby(time)
 
 
 def history(
@@ -271,116 +239,20 @@ def history(
     ['default: 1 date, 2024-05-14', 'Repository initialized']
     """
     target = find_target(repo, storage_options)
-    repository = open_repository(target)
-    branches, _ = _names(repository, target)
-    if branch not in branches:
-        raise ArgumentError(_unknown("branch", branch, branches, target))
-    with naming(target, ReadError):
-        return [_commit(info) for info in repository.ancestry(branch=branch)]
+    return commits_of(open_repository(target), target, branch)
 
 
-def _commit(info: Any) -> Commit:
-    told = dict(info.metadata)
-
-    def text(key: str) -> str | None:
-        value = told.get(key)
-        return None if value is None else str(value)
-
-    return Commit(
-        snapshot=info.id,
-        time=info.written_at,
-        message=info.message,
-        model=text("model"),
-        model_sha256=text("model_sha256"),
-        version=text("xcloudmask_version"),
-        write=text("write"),
-        group=text("group"),
-        settings=told.get("settings") or {},
-        grid=told.get("grid") or {},
-        times=tuple(told.get("times") or ()),
-    )
-
-
-def _check_arguments(
-    mask: xr.DataArray, *, mode: str, append_dim: str | None, region: Any, times_per_commit: int | None
-) -> None:
-    if mode not in ("w-", "w"):
-        raise ArgumentError(f"mode={mode!r} is unknown. Expected 'w-' (refuse what exists) or 'w' (replace it).")
-    if append_dim is not None and region is not None:
-        raise ArgumentError("append_dim and region are both given. Expected one of them.")
-    if mode == "w" and (append_dim is not None or region is not None):
-        raise ArgumentError("mode='w' replaces the whole mask. Leave it out to append, or to write a region.")
+def _parts(job: Job, times_per_commit: int | None) -> list[Job]:
+    """Cut a job into one for each commit: the first as it is asked for, the others appended."""
     if times_per_commit is None:
-        return
+        return [job]
+    dim = time_dim(job.mask)
+    if dim is None or job.region is not None:
+        raise ArgumentError("times_per_commit is for masks along time, without region=. Leave it out.")
     if times_per_commit < 1:
         raise ArgumentError(f"times_per_commit={times_per_commit} is too small. Expected 1 or more.")
-    if region is not None or "time" not in mask.dims:
-        raise ArgumentError("times_per_commit is for masks along time that are not a region. Leave it out.")
-
-
-def _windows(job: Job, times_per_commit: int | None) -> list[Job]:
-    """Cut a job into one per commit: the first as it is asked for, the others appended."""
-    from dataclasses import replace
-
-    if times_per_commit is None or job.mask.sizes["time"] <= times_per_commit:
-        return [job]
-    whole = along(job.mask, "time")
-    starts = range(0, whole.sizes["time"], times_per_commit)
-    parts = [whole.isel(time=slice(start, start + times_per_commit)) for start in starts]
-    first = replace(job, mask=parts[0])
-    return [first, *(replace(job, mask=part, mode="w-", append_dim="time") for part in parts[1:])]
-
-
-def _session(
-    repository: _Repository, target: Target, *, branch: str | None, tag: str | None, snapshot: str | None, as_of: Any
-) -> Any:
-    """Return a session to read from; what does not exist is an error that lists what does."""
-    branches, tags = _names(repository, target)
-    if tag is not None:
-        if tag not in tags:
-            raise ArgumentError(_unknown("tag", tag, tags, target))
-        return repository.readonly_session(tag=tag)
-    if snapshot is not None:
-        try:
-            return repository.readonly_session(snapshot_id=snapshot)
-        except Exception as error:
-            if "snapshot" not in str(error):
-                raise
-            known = [commit.snapshot for name in branches for commit in _newest(repository, name)]
-            raise ArgumentError(_unknown("snapshot", snapshot, known, target)) from error
-    name = branch or "main"
-    if name not in branches:
-        raise ArgumentError(_unknown("branch", name, branches, target))
-    if as_of is None:
-        return repository.readonly_session(name)
-    moment = pd.Timestamp(as_of)
-    moment = moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
-    commits = _newest(repository, name, limit=None)
-    if moment < commits[-1].time:
-        raise ArgumentError(f"{target.label} had no commit at {moment}. The first is of {commits[-1].time}.")
-    return repository.readonly_session(name, as_of=moment.to_pydatetime(warn=False))
-
-
-def _newest(repository: _Repository, branch: str, *, limit: int | None = 5) -> list[Commit]:
-    found = (_commit(info) for info in repository.ancestry(branch=branch))
-    return [commit for _, commit in zip(range(limit), found, strict=False)] if limit else list(found)
-
-
-def _names(repository: _Repository, target: Target) -> tuple[list[str], list[str]]:
-    with naming(target, ReadError):
-        return sorted(repository.list_branches()), sorted(repository.list_tags())
-
-
-def _unknown(kind: str, name: str, known: list[str], target: Target) -> str:
-    shown = ", ".join(known) or "none"
-    return f"{target.label} has no {kind} {name!r}. There is: {shown}. See history(repo)."
-
-
-def _listed(store: Any) -> str:
-    import zarr
-
-    try:
-        members = zarr.open_group(store, mode="r").members(max_depth=3)
-    except FileNotFoundError:
-        return ""
-    return ", ".join(sorted(name for name, _ in members)[:20])
+    check_dates(job.mask, dim)
+    starts = range(0, max(1, job.mask.sizes[dim]), times_per_commit)
+    first, *others = (job.mask.isel({dim: slice(start, start + times_per_commit)}) for start in starts)
+    later = [replace(job, mask=part, mode="a", append_dim=dim) for part in others]
+    return [replace(job, mask=first), *later]
