@@ -11,7 +11,8 @@ from affine import Affine
 from xcloudmask._pictures import hex_to_rgb
 from xcloudmask.classes import CLASS_DIM, STYLES, mask_attrs
 from xcloudmask.errors import ArgumentError, NotACubeError, ReadError, WriteError
-from xcloudmask.io import cog, open_cube, to_cog
+from xcloudmask.io import _cogwrite, open_cube, to_cog
+from xcloudmask.io._cogblocks import batches, compute_pieces
 
 CODES = np.array([0, 1, 2, 3, 255], np.uint8)
 TIMES = np.array(["2024-01-01T10:20:30", "2024-01-06"], "M8[ns]")
@@ -39,7 +40,8 @@ def test_one_file_per_date(tmp_path, chunks):
     mask = make_mask(chunks=chunks)
     paths = to_cog(mask, tmp_path / "masks")
     assert [path.name for path in paths] == ["clouds_20240101T102030.tif", "clouds_20240106T000000.tif"]
-    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == [path.name for path in paths]
+    sidecars = [f"{path.name}.aux.xml" for path in paths]
+    assert {path.name for path in (tmp_path / "masks").iterdir()} == {*sidecars, *(path.name for path in paths)}
     for date, path in enumerate(paths):
         with rasterio.open(path) as file:
             np.testing.assert_array_equal(file.read(1), mask.values[date])
@@ -145,23 +147,48 @@ def test_names_of_dates(tmp_path):
     assert [path.stem for path in to_cog(mask, tmp_path)] == ["clouds_0", "clouds_1"]
 
 
-def test_memory_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(cog, "BATCH_BYTES", 40 * 90)
-    largest = []
-    whole = cog._compute
+@pytest.mark.parametrize("chunks", [(1, 256, 512), (2, 300, 500), (1, 1100, 100)])
+def test_blocks_are_small_and_each_chunk_is_computed_once(tmp_path, chunks):
+    largest, calls = [], []
 
     def watched(mask, batch):
-        blocks = whole(mask, batch)
+        blocks = compute_pieces(mask, batch)
         largest.append(sum(block.nbytes for block in blocks))
         return blocks
 
-    monkeypatch.setattr(cog, "_compute", watched)
-    mask = make_mask(chunks={"time": 1, "y": 16, "x": 32})
-    paths = to_cog(mask, tmp_path)
-    assert max(largest) <= 40 * 90
+    def counted(block):
+        if block.size:
+            calls.append(1)
+        return block
+
+    mask = make_mask((2, 1100, 1300), chunks=dict(zip(("time", "y", "x"), chunks, strict=True)))
+    expected = mask.values
+    data = da.map_blocks(counted, mask.data, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8))
+    with dask.config.set({"array.chunk-size": "1 MB"}), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_cogwrite, "compute_pieces", watched)
+        paths = to_cog(mask.copy(data=data), tmp_path)
+    one_row_of_chunks = max(mask.chunks[0]) * max(mask.chunks[1]) * 1300
+    assert max(largest) <= max(1_000_000, one_row_of_chunks)
+    assert len(calls) == mask.data.npartitions
     for date, path in enumerate(paths):
         with rasterio.open(path) as file:
-            np.testing.assert_array_equal(file.read(1), mask.values[date])
+            np.testing.assert_array_equal(file.read(1), expected[date])
+
+
+def test_wide_masks_are_written_by_columns(tmp_path):
+    mask = make_mask((2, 1030, 3000), chunks={"y": 1024, "x": 512}).isel(time=[0])
+    pieces = [piece for batch in _pieces_of(mask, "600 kB") for piece in batch]
+    assert {piece.columns for piece in pieces} == {(n, min(n + 512, 3000)) for n in range(0, 3000, 512)}
+    with dask.config.set({"array.chunk-size": "600 kB"}):
+        (path,) = to_cog(mask, tmp_path)
+    with rasterio.open(path) as file:
+        np.testing.assert_array_equal(file.read(1), mask.values[0])
+    assert {piece.columns for batch in _pieces_of(mask.chunk(x=500), "600 kB") for piece in batch} == {(0, 3000)}
+
+
+def _pieces_of(mask, size):
+    with dask.config.set({"array.chunk-size": size}):
+        yield from batches(mask.expand_dims(CLASS_DIM, axis=1), {0})
 
 
 def test_small_dates_are_computed_together(tmp_path):
@@ -182,13 +209,19 @@ def broken_block(block, block_info=None):
     return block
 
 
-def test_never_half_a_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(cog, "BATCH_BYTES", 40 * 90)
+def test_never_half_a_file(tmp_path):
     mask = make_mask(chunks={"time": 1, "y": 32, "x": 32})
     data = da.map_blocks(broken_block, mask.data, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8))
+    broken = mask.copy(data=data)
+    with dask.config.set({"array.chunk-size": "3600 B"}), pytest.raises(ReadError, match=r"scene\.tif"):
+        to_cog(broken, tmp_path / "masks")
+    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == [
+        "clouds_20240101T102030.tif",
+        "clouds_20240101T102030.tif.aux.xml",
+    ]
     with pytest.raises(ReadError, match=r"scene\.tif"):
-        to_cog(mask.copy(data=data), tmp_path / "masks")
-    assert [path.name for path in (tmp_path / "masks").iterdir()] == ["clouds_20240101T102030.tif"]
+        to_cog(broken.isel(time=[1]), tmp_path / "others" / "deep")
+    assert not (tmp_path / "others").exists()
 
 
 def test_existing_files(tmp_path):
@@ -209,13 +242,28 @@ def test_wrong_arguments(tmp_path):
         to_cog(mask, tmp_path / "masks.tif")
     with pytest.raises(ArgumentError, match="'cubic'"):
         to_cog(mask, tmp_path, overview_resampling="cubic")
-    with pytest.raises(ArgumentError, match="URL"):
-        to_cog(mask, "s3://bucket/masks/")
+    with pytest.raises(ArgumentError, match="nowhere"):
+        to_cog(mask, "nowhere://bucket/masks/")
+    with pytest.raises(ArgumentError, match="style=\\[\\]"):
+        to_cog(mask, tmp_path, style=[])
+    with pytest.raises(ArgumentError, match="'6-class'"):
+        to_cog(mask, tmp_path, style="6-class")
+    with pytest.raises(ArgumentError, match="one of them"):
+        to_cog(mask, tmp_path, overwrite=True, resume=True)
+    with pytest.raises(ArgumentError, match=r"one file.*Give a folder"):
+        to_cog(mask.isel(time=0), tmp_path / "mask.tif", name_template="{style}.tif")
+    with pytest.raises(ArgumentError, match=r"2 styles.*mask/"):
+        to_cog(mask.isel(time=0), tmp_path / "mask.tif", style=["4-class", "valid-invalid"])
+    with pytest.raises(NotACubeError, match=r"mask\.isel\(member=0\)"):
+        to_cog(mask.expand_dims(member=2), tmp_path)
     with pytest.raises(NotACubeError):
         to_cog(mask.drop_attrs(), tmp_path)
     with pytest.raises(NotACubeError, match="float32"):
         to_cog(mask.expand_dims({CLASS_DIM: 4}).astype("float32"), tmp_path)
     (tmp_path / "a_file").write_text("")
-    with pytest.raises(WriteError, match=r"a_file/mask\.tif cannot be written"):
+    with pytest.raises(WriteError, match=r"a_file cannot be written"):
         to_cog(mask.isel(time=0), tmp_path / "a_file" / "mask.tif")
-    assert [path.name for path in tmp_path.iterdir()] == ["a_file"]
+    (tmp_path / "b.tif").mkdir()
+    with pytest.raises(WriteError, match=r"b\.tif is a folder"):
+        to_cog(mask.isel(time=0), tmp_path / "b.tif", overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a_file", "b.tif"]

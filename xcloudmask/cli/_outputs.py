@@ -9,6 +9,7 @@ import xarray as xr
 
 from xcloudmask.cli._report import usage_error
 from xcloudmask.errors import WriteError
+from xcloudmask.io._cogfolder import SIDECAR
 from xcloudmask.io._raster import is_url, name_of
 from xcloudmask.io._staging import staged_folder
 from xcloudmask.io.cog import cog_paths, open_cogs, to_cog
@@ -126,6 +127,9 @@ def _write_folder(mask: xr.DataArray, folder: Path, *, overwrite: bool) -> list[
             raise WriteError(f"{final} exists. Type: --overwrite to replace it, or another folder.")
     with staged_folder(folder / "masks") as staged:
         for path, final in zip(to_cog(mask, staged), finals, strict=True):
+            sidecar = path.with_name(path.name + SIDECAR)
+            if sidecar.exists():
+                sidecar.replace(final.with_name(final.name + SIDECAR))
             path.replace(final)
     return finals
 

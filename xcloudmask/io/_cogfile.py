@@ -1,116 +1,96 @@
-"""One cloud-optimised GeoTIFF in the making: a tiled GeoTIFF beside the target, then a copy in the right layout."""
+"""One cloud-optimised GeoTIFF in the making: a tiled GeoTIFF, block by block, then a copy in the right layout."""
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from xcloudmask._pictures import hex_to_rgb
-from xcloudmask.classes import NODATA, NODATA_COLOUR, Style, get_style
-from xcloudmask.errors import WriteError
+from xcloudmask.classes import NODATA, get_style
+from xcloudmask.io._cogfolder import SIDECAR, naming
+from xcloudmask.io._cogmeta import Counts, FileMeta, attribute_table, colour_table
+from xcloudmask.io._raster import _turns as file_turns
 from xcloudmask.io._raster import open_quietly
 
-__all__ = ["CogFile", "CogMeta"]
+__all__ = ["BLOCK_PX", "CogFile"]
 
 BLOCK_PX = 512
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CogMeta:
-    """What stands in the header."""
-
-    shape: tuple[int, int, int]
-    """Bands, rows, columns."""
-    crs_wkt: str | None
-    """The CRS, or None."""
-    transform: tuple[float, float, float, float, float, float] | None
-    """Affine transform, or None."""
-    style: str
-    """Output style."""
-    bands: tuple[str, ...]
-    """Class of each band of percentages; empty for codes."""
-    datetime: str
-    """Time of acquisition, ISO 8601; empty where it is not known."""
-    provenance: Mapping[str, str] = field(default_factory=dict)
-    """Model and settings."""
+"""Side of a tile of the file."""
+DEFLATE_LEVEL = 6
+"""Level 9 takes eight times as long, for 8 % on masks of real scenes: see benchmarks/cogs.py."""
 
 
 class CogFile:
-    """Context manager: `write` blocks from the top, then `finish`. Leaving it earlier leaves nothing behind."""
+    """Takes blocks from the top of each range of columns to its bottom, and makes the file of them.
 
-    def __init__(self, path: Path, meta: CogMeta, *, resampling: str) -> None:
-        self._path = path
+    Parameters
+    ----------
+    folder
+        Where it is made: a folder of its own.
+    meta
+        The header.
+    resampling
+        Of the overviews.
+    label
+        What the file is called in messages.
+    """
+
+    def __init__(self, folder: Path, meta: FileMeta, *, resampling: str, label: str) -> None:
+        self._plain = folder / "plain.tif"
+        self._final = folder / "final.tif"
         self._meta = meta
         self._resampling = resampling
-        self._sums = np.zeros(256 if not meta.bands else len(meta.bands))
-        self._valid = 0
-        self._folder: Path | None = None
-        self._file: Any = None
+        self._label = label
+        self._counts = Counts(meta)
+        self._rest: npt.NDArray[np.uint8] | None = None
+        with naming(label):
+            folder.mkdir()
+            with file_turns.shared(), open_quietly(str(self._plain), "w", **self._profile()) as file:
+                self._describe(file)  # libtiff takes no colour table once pixels are written
 
-    def __enter__(self) -> Self:
-        """Open the GeoTIFF that is written block by block."""
-        with self._naming_target():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            # A folder beside the target: on the same disk, so that the last step is a rename.
-            self._folder = Path(tempfile.mkdtemp(prefix=f".{self._path.stem}-", dir=self._path.parent))
-            self._file = open_quietly(str(self._folder / "plain.tif"), "w", **self._profile())
-            self._describe()  # libtiff takes no colour table once pixels are written
-        return self
+    def write(self, row: int, column: int, block: npt.NDArray[np.uint8]) -> None:
+        """Write (band, y, x) pixels; rows that do not fill a tile wait for the next block below."""
+        self._counts.add(block)
+        if self._rest is not None:
+            row -= self._rest.shape[1]
+            block = np.concatenate([self._rest, block], axis=1)
+        end = row + block.shape[1]
+        whole = end if end == self._meta.shape[1] else end // BLOCK_PX * BLOCK_PX
+        ready, rest = block[:, : max(whole - row, 0)], block[:, max(whole - row, 0) :]
+        self._rest = rest.copy() if rest.shape[1] else None
+        if not ready.shape[1]:
+            return
+        window = ((row, row + ready.shape[1]), (column, column + ready.shape[2]))
+        # Closed after each write: while the next block is computed, other files may be read that GDAL's drivers want
+        # to have for themselves, and the pixels of this one would wait in the cache that all files share.
+        with naming(self._label), file_turns.shared(), open_quietly(str(self._plain), "r+") as file:
+            file.write(ready, window=window)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Remove what is not finished."""
-        if self._file is not None and not self._file.closed:
-            with suppress(Exception):  # what went wrong before is the error to see
-                self._file.close()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-
-    def write(self, first_row: int, block: npt.NDArray[np.uint8]) -> None:
-        """Write (band, y, x) rows, and count classes."""
-        if self._meta.bands:
-            valid = block[0] != NODATA
-            self._sums += [band[valid].sum(dtype=np.int64) for band in block]
-            self._valid += int(valid.sum())
-        else:
-            self._sums += np.bincount(block.ravel(), minlength=256)
-            self._valid += int((block != NODATA).sum())
-        window = ((first_row, first_row + block.shape[1]), (0, block.shape[2]))
-        with self._naming_target():
-            self._file.write(block, window=window)
-
-    def finish(self) -> None:
-        """Write the header, put the file in the right layout, and give it its name."""
+    def finish(self) -> tuple[Path, Path | None]:
+        """Return the finished file and its sidecar (None for percentages), both still under temporary names."""
         from rasterio.shutil import copy
 
-        if self._folder is None:
-            return
-        final = self._folder / "final.tif"
-        with self._naming_target():
-            self._file.update_tags(**self._tags())
-            self._file.close()
+        with naming(self._label), file_turns.shared():
+            with open_quietly(str(self._plain), "r+") as file:
+                file.update_tags(**self._meta.tags, **self._counts.tags())
             copy(
-                str(self._folder / "plain.tif"),
-                str(final),
+                str(self._plain),
+                str(self._final),
                 driver="COG",
                 BLOCKSIZE=BLOCK_PX,
                 COMPRESS="DEFLATE",
-                LEVEL=9,
+                LEVEL=DEFLATE_LEVEL,
                 BIGTIFF="IF_SAFER",
                 OVERVIEW_RESAMPLING=self._resampling.upper(),
             )
-            final.replace(self._path)
-        shutil.rmtree(self._folder, ignore_errors=True)
+            self._plain.unlink()
+            if self._meta.bands:
+                return self._final, None
+            sidecar = self._final.with_name(self._final.name + SIDECAR)
+            sidecar.write_text(attribute_table(self._meta, self._counts))
+        return self._final, sidecar
 
     def _profile(self) -> dict[str, Any]:
         bands, height, width = self._meta.shape
@@ -137,47 +117,11 @@ class CogFile:
             profile |= {"transform": Affine(*self._meta.transform), "crs": self._meta.crs_wkt}
         return profile
 
-    def _describe(self) -> None:
+    def _describe(self, file: Any) -> None:
         style = get_style(self._meta.style)
         if self._meta.bands:
             for index, name in enumerate(self._meta.bands, start=1):
-                self._file.set_band_description(index, f"{name} (percent)")
+                file.set_band_description(index, f"{name} (percent)")
         else:
-            self._file.set_band_description(1, f"cloud mask, {style.name}")
-            self._file.write_colormap(1, _colour_table(style))
-
-    def _tags(self) -> dict[str, str]:
-        style = get_style(self._meta.style)
-        names = self._meta.bands or style.meanings
-        codes = {} if self._meta.bands else {"flag_values": " ".join(map(str, range(len(names))))}
-        total = self._meta.shape[1] * self._meta.shape[2]
-        unit = 1.0 if self._meta.bands else 100.0
-        shares = {
-            f"percent_{name}": f"{unit * self._sums[index] / self._valid:.3f}" if self._valid else "nan"
-            for index, name in enumerate(names)
-        }
-        return {
-            "output_style": style.name,
-            "flag_meanings": " ".join(names),
-            **codes,
-            **shares,
-            "percent_nodata": f"{100.0 * (total - self._valid) / total:.3f}",
-            **({"datetime": self._meta.datetime} if self._meta.datetime else {}),
-            **self._meta.provenance,
-        }
-
-    @contextmanager
-    def _naming_target(self) -> Iterator[None]:
-        from rasterio.errors import RasterioError
-
-        try:
-            yield
-        except (OSError, RasterioError) as error:
-            if isinstance(error, WriteError):
-                raise
-            raise WriteError(f"{self._path} cannot be written: {error}") from error
-
-
-def _colour_table(style: Style) -> dict[int, tuple[int, int, int, int]]:
-    table = {code: (*hex_to_rgb(colour), 255) for code, colour in enumerate(style.colours)}
-    return table | {NODATA: (*hex_to_rgb(NODATA_COLOUR), 0)}
+            file.set_band_description(1, f"cloud mask, {style.name}")
+            file.write_colormap(1, colour_table(style))

@@ -1,0 +1,215 @@
+"""A folder that gets GeoTIFFs: files are made in a locked folder beside them, and get their names when complete."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from xcloudmask.errors import WriteError
+
+__all__ = ["SIDECAR", "Folder", "fsync", "naming"]
+
+SIDECAR = ".aux.xml"
+"""What GDAL adds to the name of a file for the name of its sidecar."""
+PREFIX = ".xcloudmask-"
+STALE_S = 86_400.0
+"""Folders of other machines, whose locks may not be seen from here, are left alone for a day."""
+
+
+class Folder:
+    """A local folder as a target.
+
+    Parameters
+    ----------
+    root
+        The folder.
+
+    Examples
+    --------
+    >>> Folder(Path("masks")).label("a.tif")
+    'masks/a.tif'
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def label(self, name: str) -> str:
+        """Return what a file is called in messages."""
+        return str(self._root / name)
+
+    def result(self, name: str) -> Path:
+        """Return what the caller gets for a file."""
+        return self._root / name
+
+    def check(self, names: Iterable[str]) -> None:
+        """Refuse names that folders have; `staging` finds out whether files can be written."""
+        for name in names:
+            if (self._root / name).is_dir():
+                raise WriteError(f"{self._root / name} is a folder. Expected the name of a file.")
+
+    def existing(self, names: Iterable[str]) -> set[str]:
+        """Return those that are there."""
+        return {name for name in names if os.path.lexists(self._root / name)}
+
+    @contextmanager
+    def header(self, name: str) -> Iterator[Path]:
+        """Yield a file whose header can be read."""
+        yield self._root / name
+
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        """Yield a folder on the same disk, and remove it in the end; what killed runs left there goes first."""
+        lock = None
+        created = _missing(self._root)
+        with naming(str(self._root)):
+            self._root.mkdir(parents=True, exist_ok=True)
+            try:
+                _remove_leftovers(self._root)
+                folder, lock = _locked_folder(self._root)
+            except OSError:
+                _remove_empty(created)
+                raise
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            if lock is not None:
+                os.close(lock)
+            _remove_empty(created)
+
+    def publish(self, name: str, file: Path, sidecar: Path | None) -> None:
+        """Give a complete file its name, and its sidecar beside it.
+
+        A new file comes after its sidecar, so that it is complete once it is there. Where it replaces another one, the
+        old sidecar goes first: at no time does a file have the counts of another.
+        """
+        final = self._root / name
+        final_sidecar = final.with_name(final.name + SIDECAR)
+        with naming(str(final)):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            fsync(file)
+            if sidecar is not None:
+                fsync(sidecar)
+            replaced = final.exists()
+            if replaced:
+                final_sidecar.unlink(missing_ok=True)
+            elif sidecar is not None:
+                sidecar.replace(final_sidecar)
+            file.replace(final)
+            if replaced and sidecar is not None:
+                sidecar.replace(final_sidecar)
+            fsync(final.parent)
+
+
+def fsync(path: Path) -> None:
+    """Wait until a file or folder is on the disk.
+
+    Parameters
+    ----------
+    path
+        It must exist.
+    """
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def naming(label: str) -> Iterator[None]:
+    """Turn the errors of disks and of GDAL into a WriteError that names the target.
+
+    Parameters
+    ----------
+    label
+        The target.
+    """
+    from rasterio.errors import RasterioError
+
+    try:
+        yield
+    except WriteError:
+        raise
+    except OSError as error:
+        raise WriteError(f"{label} cannot be written: {error.strerror or error}.") from error
+    except RasterioError as error:
+        raise WriteError(f"{label} cannot be written: {error.__cause__ or error}") from error
+
+
+def _locked_folder(root: Path) -> tuple[Path, int | None]:
+    """Make a folder that others see to be in use: a lock goes with its process, whatever ends it."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{_host()}-", dir=root))
+        with suppress(BlockingIOError):
+            handle = _lock(folder)
+            if folder.exists():
+                return folder, handle
+            if handle is not None:
+                os.close(handle)
+        # Another run took it for a leftover between these two steps: once more.
+
+
+def _remove_leftovers(root: Path) -> None:
+    for folder in root.glob(f"{PREFIX}*"):
+        own = folder.name.startswith(f"{PREFIX}{_host()}-")
+        if not own and time.time() - _last_change(folder) < STALE_S:
+            continue
+        with suppress(BlockingIOError):
+            handle = _lock(folder)
+            if handle is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(handle)
+
+
+def _lock(folder: Path) -> int | None:
+    """Lock a folder, or raise BlockingIOError where somebody has it; None where there are no locks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: leftovers stay
+        return None
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _last_change(folder: Path) -> float:
+    times = [0.0]
+    with suppress(OSError):
+        times += [path.stat().st_mtime for path in (folder, *folder.iterdir())]
+    return max(times)
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "", platform.node())[:40] or "host"
+
+
+def _missing(folder: Path) -> list[Path]:
+    return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
