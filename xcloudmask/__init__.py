@@ -13,7 +13,7 @@ from xcloudmask.distance import cloud_distance
 from xcloudmask.errors import XCloudMaskError
 from xcloudmask.fractions import class_fractions, clear_fraction
 from xcloudmask.io import open_any as open  # noqa: A004  # users type xcloudmask.open
-from xcloudmask.io import open_cube, open_mask, to_cog, to_zarr
+from xcloudmask.io import open_cube, open_icechunk, open_mask, to_cog, to_icechunk, to_zarr
 from xcloudmask.masks import apply, dilate, to_style
 from xcloudmask.models.registry import list_models, register_model
 from xcloudmask.models.spec import ModelSpec
@@ -45,6 +45,7 @@ __all__ = [
     "list_models",
     "open",
     "open_cube",
+    "open_icechunk",
     "open_mask",
     "plan",
     "plot",
@@ -53,6 +54,7 @@ __all__ = [
     "register_model",
     "register_sensor",
     "to_cog",
+    "to_icechunk",
     "to_stac",
     "to_style",
     "to_zarr",

@@ -17,7 +17,7 @@ from xcloudmask import fractions, masks, viz
 from xcloudmask.clean import clean
 from xcloudmask.compare import compare_masks
 from xcloudmask.distance import cloud_distance
-from xcloudmask.io import to_cog, to_zarr
+from xcloudmask.io import to_cog, to_icechunk, to_zarr
 from xcloudmask.plan import plan
 from xcloudmask.predict import predict, predict_proba
 from xcloudmask.radiometry import to_reflectance
@@ -78,6 +78,7 @@ class CloudMaskAccessor:
     to_style = _method(masks.to_style)
     compare = _method(compare_masks)
     to_zarr = _method(to_zarr)
+    to_icechunk = _method(to_icechunk)
     to_cog = _method(to_cog)
     to_stac = _method(to_stac)
     plot = _method(viz.plot)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from zarr.storage import StorePath
 
-from xcloudmask.errors import WriteError
+from xcloudmask.errors import ReadError, WriteError
 from xcloudmask.grid import spatial_dims
 from xcloudmask.io._append import _coords_along, _places
 from xcloudmask.io._chunks import ChunkChoice, plan_write
@@ -48,10 +50,17 @@ class Job:
     """Name of the target, for messages."""
 
 
+class _Snapshot(StorePath):
+    """A group of a session. Dask names its chunks after the snapshot: the same in each process that opens it."""
+
+    def __dask_tokenize__(self) -> tuple[str, str, str, str]:
+        session = self.store.session  # type: ignore[attr-defined]
+        return ("icechunk", str(session.snapshot_id), self.path, "" if session.read_only else uuid.uuid4().hex)
+
+
 def held(store: Any, group: str, *, label: str) -> xr.DataArray | None:
     """Return the mask that a session holds in a group, as it lies there; None where there is no array."""
     import zarr
-    from zarr.storage import StorePath
 
     try:
         found = zarr.open_group(store, path=group, mode="r")
@@ -59,12 +68,15 @@ def held(store: Any, group: str, *, label: str) -> xr.DataArray | None:
         return None
     if not any(True for _ in found.array_keys()):
         return None
-    return open_stored(StorePath(store, group), label=f"{label}, group {group or '/'}")
+    return open_stored(_Snapshot(store, group), label=f"{label}, group {group or '/'}")
 
 
 def write(fork: ForkSession, job: Job) -> tuple[ForkSession, str]:
     """Write a mask, and return the session with all changes and what was done: new, replaced, appended or region."""
-    existing = held(fork.store, job.group, label=job.label)
+    try:
+        existing = held(fork.store, job.group, label=job.label)
+    except ReadError as error:
+        raise WriteError(f"{error} Type group= with another name.") from error
     where = f"{job.label}, group {job.group or '/'}"
     if existing is None:
         if job.mode == "r+":
