@@ -18,6 +18,7 @@ NUMPY = {
     "_files",
     "_optional",
     "_sensor",
+    "_tables",
     "_version",
     "blocks",
     "classes",

@@ -95,11 +95,22 @@ def stretch(bands: Sequence[npt.NDArray[Any]], valid: npt.NDArray[np.bool_]) -> 
     image = np.empty((*valid.shape, 3), np.uint8)
     for channel, band in enumerate(bands):
         values = band.astype(np.float32)
-        low, high = np.percentile(values[valid], _STRETCH_PERCENT) if valid.any() else (0.0, 1.0)
-        scaled = np.clip(np.nan_to_num((values - low) / max(float(high - low), 1e-12)), 0.0, 1.0)
+        low, high = _limits(values[valid]) if valid.any() else (0.0, 1.0)
+        scaled = np.clip(np.nan_to_num((values - low) / max(high - low, 1e-12)), 0.0, 1.0)
         image[..., channel] = scaled ** (1.0 / _GAMMA) * 255
     image[~valid] = hex_to_rgb(NODATA_COLOUR)
     return image
+
+
+def _limits(values: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """Return what becomes black and white.
+
+    Where an atmospheric correction failed, some percent of a band may be far too dark (blue of Landsat Level 2 beside
+    clouds). They would lift all other pixels of that band, so black lies no farther below percentile 5 than that lies
+    below the median.
+    """
+    low, dark, middle, high = np.percentile(values, (_STRETCH_PERCENT[0], 5.0, 50.0, _STRETCH_PERCENT[1]))
+    return max(float(low), float(2.0 * dark - middle)), float(high)
 
 
 def is_valid(band: npt.NDArray[Any], nodata: float | None) -> npt.NDArray[np.bool_]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xcloudmask._advice import pixel_ratio, warnings
+from xcloudmask._tables import html_table
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.prepare import Prepared
 
@@ -116,12 +116,7 @@ class Plan:
         )
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(label)}</th>"
-            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
-            for label, text in self.rows()
-        )
-        return f"<table><caption>xcloudmask plan</caption>{rows}</table>"
+        return html_table("xcloudmask plan", self.rows())
 
 
 def describe(prepared: Prepared) -> Plan:

@@ -7,14 +7,14 @@ The spec of an ensemble holds those of its members, and takes its geometry from 
 from __future__ import annotations
 
 import hashlib
-import html
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from xcloudmask._tables import html_table
 from xcloudmask.errors import ModelError
 
 __all__ = ["CARD_BYTES_MAX", "ENSEMBLE", "ModelSpec", "Voting"]
@@ -198,11 +198,42 @@ class ModelSpec:
         )
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(key)}</th><td>{html.escape(str(value))}</td></tr>"
-            for key, value in self.to_dict().items()
-        )
-        return f"<table><caption>ModelSpec</caption>{rows}</table>"
+        return html_table("cloud mask model", _rows(self))
+
+
+def _rows(spec: ModelSpec) -> Iterator[tuple[str, str]]:
+    """Yield what people ask of a model, as pairs of a label and a text."""
+    yield "name", spec.name
+    yield "architecture", " ".join([spec.architecture, *(f"{key}={value}" for key, value in spec.config)])
+    if spec.members:
+        yield f"mean of {spec.voting}", "\n".join(repr(member)[1:-1] for member in spec.members)
+    yield "bands", ", ".join(f"{role} (optional)" if role in spec.optional_bands else role for role in spec.bands)
+    yield "resolution", f"{spec.resolution_m[0]:g} to {spec.resolution_m[1]:g} m"
+    yield "input", _INPUT_TEXT[spec.normalization, spec.level]
+    exact = "" if spec.exact_halo else ", not exact"
+    yield "halo", f"{spec.halo_px} px{exact}; stride {spec.stride_px} px"
+    yield "tile", f"{spec.tile_px} px; moving window {spec.window_px} px"
+    yield "sha256", spec.sha256
+    optional = (
+        ("licence", spec.licence),
+        ("sources", "\n".join(map(str, spec.sources))),
+        ("metrics", "\n".join(f"{name} {value:g}" for name, value in spec.metrics)),
+        ("notes", spec.notes),
+    )
+    for label, text in optional:
+        if text:
+            yield label, text if len(text) <= _TEXT_MAX else f"{text[:_TEXT_MAX]} ... (the card has it all)"
+
+
+_TEXT_MAX = 600
+"""A table for a glance shows no more characters of a text."""
+
+_INPUT_TEXT = {
+    ("zscore", False): "z-score of each band",
+    ("zscore", True): "z-score of each band, and its level where the scale is known",
+    ("none", False): "reflectance",
+    ("none", True): "reflectance, and the level of each band",
+}
 
 
 def _freeze(value: Any) -> Any:

@@ -85,7 +85,9 @@ def make_axes(figure: Any, facets: list[Facet], aspect: float, *, layout: Layout
 def _wrap(dates: int, panels: int, *, beside: bool) -> int:
     if beside:
         return max(1, 6 // panels)
-    return dates if dates <= 4 else 3 if dates <= 6 else 4 if dates <= 12 else 6
+    if dates <= 4:
+        return dates
+    return 3 if dates in (5, 6, 9) else 4 if dates <= 12 else 6
 
 
 def draw(axes: Any, facets: list[Facet], aspect: float) -> None:

@@ -102,7 +102,7 @@ def plot(
         return drawn
     pyplot = require("matplotlib.pyplot", extra="viz")
     facets = _facets(series, layout, opacity)
-    return _draw_figure(pyplot.figure(layout="constrained"), series, facets, layout, col_wrap)
+    return _draw_figure(pyplot.figure(layout="compressed"), series, facets, layout, col_wrap)
 
 
 def save_picture(
@@ -144,12 +144,12 @@ def save_picture(
     """
     target = Path(path)
     # A figure without pyplot leaves nothing behind, and needs no display.
-    figure = require("matplotlib.figure", extra="viz").Figure(layout="constrained")
+    figure = require("matplotlib.figure", extra="viz").Figure(layout="compressed")
     series = open_series(mask, rgb=rgb, reference=reference, time=time, max_px=max_px, most=COLUMNS_MAX)
     _check(series, layout, opacity, col_wrap)
     _draw_figure(figure, series, _facets(series, layout, opacity), layout, col_wrap)
     with partial_file(target) as partial:
-        figure.savefig(partial, dpi=150)
+        figure.savefig(partial, dpi=150, bbox_inches="tight", pad_inches=0.1)
     return target
 
 
