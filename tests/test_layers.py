@@ -116,7 +116,7 @@ def test_map_overlap_is_used_in_one_module():
 
 
 def test_import_is_light():
-    heavy = ("torch", "rasterio", "distributed", "matplotlib")
+    heavy = ("torch", "rasterio", "distributed", "matplotlib", "folium", "PIL")
     code = f"import sys, xcloudmask; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -23,7 +23,7 @@ from xcloudmask.report import Plan
 from xcloudmask.sensors import SENSORS, register_sensor
 from xcloudmask.stac.out import to_stac
 from xcloudmask.times import filter_times
-from xcloudmask.viz import plot
+from xcloudmask.viz import animate, explore, plot
 
 __all__ = [
     "NODATA",
@@ -34,6 +34,7 @@ __all__ = [
     "Plan",
     "XCloudMaskError",
     "__version__",
+    "animate",
     "apply",
     "class_fractions",
     "clean",
@@ -41,6 +42,7 @@ __all__ = [
     "cloud_distance",
     "dilate",
     "errors",
+    "explore",
     "filter_times",
     "list_models",
     "open",

@@ -82,3 +82,5 @@ class CloudMaskAccessor:
     to_cog = _method(to_cog)
     to_stac = _method(to_stac)
     plot = _method(viz.plot)
+    animate = _method(viz.animate)
+    explore = _method(viz.explore)

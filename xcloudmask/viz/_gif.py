@@ -115,7 +115,8 @@ def _places_of(picture: Pixels, fixed: Pixels) -> Pixels:
     """Return the place of each pixel in the palette: its own colour, or the nearest."""
     colours, inverse = _colours_of(picture)
     distance = np.abs(colours[:, None].astype(int) - fixed[None].astype(int)).sum(axis=-1)
-    return distance.argmin(axis=1).astype(np.uint8)[inverse]
+    places: Pixels = distance.argmin(axis=1).astype(np.uint8)[inverse]
+    return places
 
 
 def _colours_of(picture: Pixels) -> tuple[Pixels, npt.NDArray[np.intp]]:
