@@ -217,9 +217,8 @@ def test_a_commit_for_each_date(tmp_path):
 
 def test_nothing_to_write_is_no_commit(tmp_path):
     mask = make_mask()
-    mask[:] = 255
     first = to_icechunk(mask, tmp_path / "r")
-    assert to_icechunk(mask, tmp_path / "r", region="auto") == first
+    assert to_icechunk(mask.isel(time=slice(0)), tmp_path / "r", append_dim="time") == first
 
 
 def test_the_accessor(tmp_path):
@@ -275,6 +274,8 @@ def test_wrong_arguments(tmp_path):
         to_icechunk(make_mask([1, 1]), repo, append_dim="time")
     with pytest.raises(ArgumentTypeError, match="int"):
         to_icechunk(mask, 7)
+    with pytest.raises(ArgumentError, match="in memory"):
+        to_icechunk(mask, icechunk.Repository.create(icechunk.in_memory_storage()))
     with pytest.raises(ArgumentError, match=r"ftp://host.*not understood"):
         to_icechunk(mask, "ftp://host/masks")
     with pytest.raises(ArgumentError, match=r"colour.*s3_storage"):
@@ -322,13 +323,13 @@ def test_folders_of_others_are_left_alone(tmp_path):
         open_icechunk(tmp_path)
     with pytest.raises(WriteError, match=r"thesis\.tex exists and is no"):
         to_icechunk(make_mask(), tmp_path / "thesis.tex")
-    with pytest.raises(WriteError, match=r"r cannot be written: Not a directory"):
+    with pytest.raises(WriteError, match=r"tex/r cannot be written"):
         to_icechunk(make_mask(), tmp_path / "thesis.tex" / "r")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_a_repository_that_holds_other_arrays(tmp_path):
-    repo = icechunk.Repository.create(icechunk.in_memory_storage())
+    repo = icechunk.Repository.create(icechunk.local_filesystem_storage(str(tmp_path / "r")))
     session = repo.writable_session("main")
     xr.Dataset({"red": ("x", [1])}).to_zarr(session.store, consolidated=False)
     session.commit("bands")

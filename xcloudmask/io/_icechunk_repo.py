@@ -47,6 +47,11 @@ def find_target(repo: Any, storage_options: Mapping[str, Any] | None) -> Target:
     if isinstance(repo, icechunk.Repository):
         # The storage does not tell its path otherwise, and commits to a folder need a lock.
         shown = repr(repo.storage)
+        if "InMemory" in shown:
+            raise ArgumentError(
+                "The repository lies in memory, which dask tasks and other processes cannot share. Give a path: that of a "
+                "temporary folder will do."
+            )
         local = _LOCAL.fullmatch(shown)
         label = local[1] if local else shown.split(", config=")[0] + ")" * (", config=" in shown)
         return Target(label=label, path=Path(local[1]) if local else None, storage=None, repository=repo)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -50,14 +49,6 @@ class Job:
     """Name of the target, for messages."""
 
 
-class _Snapshot(StorePath):
-    """A group of a session. Dask names its chunks after the snapshot: the same in each process that opens it."""
-
-    def __dask_tokenize__(self) -> tuple[str, str, str, str]:
-        session = self.store.session  # type: ignore[attr-defined]
-        return ("icechunk", str(session.snapshot_id), self.path, "" if session.read_only else uuid.uuid4().hex)
-
-
 def held(store: Any, group: str, *, label: str) -> xr.DataArray | None:
     """Return the mask that a session holds in a group, as it lies there; None where there is no array."""
     import zarr
@@ -68,7 +59,7 @@ def held(store: Any, group: str, *, label: str) -> xr.DataArray | None:
         return None
     if not any(True for _ in found.array_keys()):
         return None
-    return open_stored(_Snapshot(store, group), label=f"{label}, group {group or '/'}")
+    return open_stored(StorePath(store, group), label=f"{label}, group {group or '/'}")
 
 
 def write(fork: ForkSession, job: Job) -> tuple[ForkSession, str]:

@@ -44,8 +44,8 @@ def open_stored(store: Any, *, label: str) -> xr.DataArray:
     encoding = peek[name].encoding
     sizes = encoding.get("shards") or encoding.get("chunks") or peek[name].shape
     chunks = dict(zip(peek[name].dims, sizes, strict=True))
-    # Opened without its coordinates: the chunks are for the mask alone.
-    others = [other for other in peek.variables if other != name]
+    # Opened without its coordinates: the chunks are for the mask alone. In order, since dask names chunks after them.
+    others = sorted(str(other) for other in peek.variables if other != name)
     mask = peek[name].copy(data=_open(store, label=label, chunks=chunks, drop_variables=others)[name].data)
     if "flag_values" in mask.attrs:
         mask.attrs["flag_values"] = np.asarray(mask.attrs["flag_values"], np.uint8)
