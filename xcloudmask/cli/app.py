@@ -10,9 +10,11 @@ from xcloudmask.cli.demo import demo
 from xcloudmask.cli.evaluate import evaluate
 from xcloudmask.cli.info import doctor, models_app
 from xcloudmask.cli.predict import plan, predict
+from xcloudmask.cli.report import report
 from xcloudmask.cli.select import select
 from xcloudmask.cli.sensors import sensors
 from xcloudmask.cli.stac import stac
+from xcloudmask.cli.stats import stats
 from xcloudmask.cli.train import train
 
 __all__ = ["app"]
@@ -47,6 +49,8 @@ def root(
 app.command()(predict)
 app.command()(plan)
 app.command()(stac)
+app.command()(report)
+app.command()(stats)
 app.command()(demo)
 app.command()(evaluate)
 app.command()(select)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import unicodedata
 
-__all__ = ["Html", "clean", "join", "number", "tag"]
+__all__ = ["Html", "clean", "join", "number", "tag", "visible"]
 
 _VOID = frozenset({"br", "col", "hr", "img", "link", "meta"})
 _LONGEST = 2000
@@ -71,15 +71,22 @@ def clean(value: object, *, longest: int = _LONGEST) -> Html:
     text = str(value)
     if len(text) > longest:
         text = f"{text[:longest]}..."
-    if not text.isprintable():
-        text = "".join(_visible(letter) for letter in text)
-    return Html(html.escape(text, quote=True))
+    return Html(html.escape(visible(text), quote=True))
 
 
-def _visible(letter: str) -> str:
-    if letter in "\n\t":
-        return letter
-    return "\ufffd" if unicodedata.category(letter) in _HIDDEN else letter
+def visible(text: str) -> str:
+    r"""Return a text without characters that nobody sees, which can turn its direction or steer a terminal.
+
+    Examples
+    --------
+    >>> visible("a\x1b[2Jb\n")
+    'a\ufffd[2Jb\n'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        "\ufffd" if letter not in "\n\t" and unicodedata.category(letter) in _HIDDEN else letter for letter in text
+    )
 
 
 def number(value: object) -> object:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from xcloudmask.classes import Style
 from xcloudmask.webreport._dates import Date
-from xcloudmask.webreport._html import Html, clean, join, tag
+from xcloudmask.webreport._html import Html, clean, join, tag, visible
 from xcloudmask.webreport._pictures import chosen
 
-__all__ = ["csv_text", "figures_table"]
+__all__ = ["csv_text", "figures_table", "harmless"]
 
 _MOST_ROWS = 2500
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -68,8 +68,8 @@ def csv_text(dates: Sequence[Date], style: Style) -> str:
         shares = [date.share(code) for code in range(len(style.meanings))]
         empty = date.nodata / date.total if date.total else None
         figures = ["" if value is None else f"{value:.6f}" for value in (*shares, empty)]
-        texts = [_harmless(text) for text in (time, date.name.platform, date.name.item)]
-        writer.writerow([*texts, *figures, _harmless(date.error)])
+        texts = [harmless(text) for text in (time, date.name.platform, date.name.item)]
+        writer.writerow([*texts, *figures, harmless(date.error)])
     return buffer.getvalue()
 
 
@@ -86,6 +86,7 @@ def _cells(date: Date, *, platforms: bool, items: bool) -> list[Html]:
     return [*cells, tag("td", f"{date.nodata / date.total * 100:.1f}")]
 
 
-def _harmless(text: str) -> str:
-    short = text[:_ITEM_LENGTH]
+def harmless(text: str) -> str:
+    """Return a text that neither a spreadsheet nor a terminal runs."""
+    short = visible(text[:_ITEM_LENGTH])
     return f"'{short}" if short.startswith(_FORMULA) else short

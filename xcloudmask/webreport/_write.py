@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from os import PathLike, fspath
 from pathlib import Path, PurePosixPath
@@ -14,7 +15,7 @@ from xcloudmask.errors import ArgumentError, ArgumentTypeError, InputError, NotA
 from xcloudmask.grid import resolution_m, spatial_dims, time_dim
 from xcloudmask.io.stores import open_store
 from xcloudmask.stac.hrefs import redact
-from xcloudmask.webreport._count import count_dates, step_for
+from xcloudmask.webreport._count import Counted, count_dates, step_for
 from xcloudmask.webreport._dates import in_order, names_of
 from xcloudmask.webreport._facts import facts_of, skipped_items
 from xcloudmask.webreport._images import open_source, read_images
@@ -82,6 +83,11 @@ def write_report(
     MissingPackageError
         `image` is given and Pillow is not installed.
 
+    Warns
+    -----
+    UserWarning
+        Some dates cannot be read.
+
     Notes
     -----
     The pixels are read once, some dates at a time; a cube may be larger than memory. A date that cannot be read is told
@@ -121,6 +127,7 @@ def write_report(
     )
     with partial_file(target) as partial:
         partial.write_text(render(content), encoding="utf-8")
+    _warn_of_gaps(counted, target)
     return target
 
 
@@ -134,6 +141,16 @@ class _Counter:
         self._done += done
         if self._report is not None:
             self._report(self._done, self._total)
+
+
+def _warn_of_gaps(counted: Counted, target: Path) -> None:
+    failed = [date for date in counted.dates if date.error]
+    if failed:
+        warnings.warn(
+            f"{len(failed)} of {len(counted.dates)} dates cannot be read, the first of them {failed[0].name.label}: "
+            f"{failed[0].error[:300]}. {target} lists them, and counts them nowhere.",
+            stacklevel=3,
+        )
 
 
 def _checked(path: str | PathLike[str], clear_view: float, max_pictures: int, picture_px: int | None) -> Path:
