@@ -30,7 +30,8 @@ def run(*arguments):
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    """What lies in a folder, but for the sidecars of GeoTIFFs."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.endswith(".tif.aux.xml"))
 
 
 def write_scene(folder, *, date="20240603T105031", bands=("B03", "B04", "B08"), shape=SHAPE, seed=0, transform=True):
@@ -81,6 +82,7 @@ def test_a_folder_of_cogs(tmp_path):
     assert result.exit_code == 0, result.output
     assert result.output == ""
     assert names(tmp_path / "masks") == ["cloud_mask_20240603T105031.tif", "cloud_mask_20240608T105031.tif"]
+    assert (tmp_path / "masks" / "cloud_mask_20240608T105031.tif.aux.xml").exists()
 
 
 def test_several_files_and_giving_up_a_band(tmp_path, scene):
