@@ -9,6 +9,7 @@ from xcloudmask._accessor import CloudMaskAccessor
 from xcloudmask._version import __version__
 from xcloudmask.classes import NODATA, CloudClass
 from xcloudmask.clean import clean
+from xcloudmask.composite import composite
 from xcloudmask.distance import cloud_distance
 from xcloudmask.errors import XCloudMaskError
 from xcloudmask.fractions import class_fractions, clear_fraction
@@ -40,6 +41,7 @@ __all__ = [
     "clean",
     "clear_fraction",
     "cloud_distance",
+    "composite",
     "dilate",
     "errors",
     "explore",

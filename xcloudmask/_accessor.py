@@ -17,6 +17,7 @@ from xcloudmask import fractions, masks, viz
 from xcloudmask.clean import clean
 from xcloudmask.compare import compare_masks
 from xcloudmask.distance import cloud_distance
+from xcloudmask.composite import composite
 from xcloudmask.io import to_cog, to_icechunk, to_zarr
 from xcloudmask.plan import plan
 from xcloudmask.predict import predict, predict_proba
@@ -68,6 +69,7 @@ class CloudMaskAccessor:
     apply = _method(masks.apply)
     to_reflectance = _method(to_reflectance)
     filter_times = _method(filter_times)
+    composite = _method(composite)
 
     # on a mask
     class_fractions = _method(fractions.class_fractions)

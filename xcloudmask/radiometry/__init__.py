@@ -1,7 +1,7 @@
 """From stored numbers (DN) to reflectance or kelvin: nodata, scale and offset, from what is declared."""
 
 from xcloudmask.radiometry._bandscale import BandScale
-from xcloudmask.radiometry._convert import reflectance, to_reflectance, without_scales
+from xcloudmask.radiometry._convert import is_layer, reflectance, to_reflectance, without_scales
 from xcloudmask.radiometry._nodata import Nodata, declared_nodata, nodata_values
 from xcloudmask.radiometry._scales import band_scales, declared_pair, known_scale, leads_to_quantity
 from xcloudmask.radiometry._times import declare_scales, scale_rows
@@ -15,6 +15,7 @@ __all__ = [
     "declare_scales",
     "declared_nodata",
     "declared_pair",
+    "is_layer",
     "known_scale",
     "leads_to_quantity",
     "nodata_values",

@@ -28,7 +28,7 @@ from xcloudmask.radiometry._scales import band_scales, kelvin, reflective
 from xcloudmask.radiometry.level1 import brightness_temperature
 from xcloudmask.sensors import SENSORS, get_sensor
 
-__all__ = ["reflectance", "to_reflectance", "without_scales"]
+__all__ = ["is_layer", "reflectance", "to_reflectance", "without_scales"]
 
 _STALE_ATTRS = (
     *NODATA_ATTRS,
@@ -145,7 +145,7 @@ def to_reflectance(
 
 def _dataset(cube: xr.Dataset, table: Sensor | None, scale: Scale | None, nodata: Nodata) -> xr.Dataset:
     y, x = spatial_dims(cube)
-    bands = [name for name, var in cube.data_vars.items() if {y, x} <= set(var.dims) and not _is_layer(name, var)]
+    bands = [name for name, var in cube.data_vars.items() if {y, x} <= set(var.dims) and not is_layer(name, var)]
     if not bands:
         shown = ", ".join(map(repr, cube.data_vars)) or "none"
         raise NotACubeError(f"No variable of the Dataset is a band of an image. Found: {shown}.")
@@ -314,7 +314,7 @@ def _quantity(array: xr.DataArray, band: Band | None) -> str:
     return band.quantity if band is not None and band.quantity.endswith("reflectance") else "reflectance"
 
 
-def _is_layer(name: Hashable, array: xr.DataArray) -> bool:
+def is_layer(name: Hashable, array: xr.DataArray) -> bool:
     """Masks, and the layers that come with the bands of a product."""
     known = {layer.casefold() for sensor in SENSORS.values() for layer in sensor.companions}
     flags = any(str(key).startswith("flag_") for key in array.attrs)
