@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 import xarray as xr
+from rich.measure import Measurement
 from rich.table import Table
 
 from xcloudmask.classes import CLASS_DIM
@@ -33,6 +34,7 @@ _TEXTS = ("item_id", "platform")
 _NODATA = "nodata"
 _SHOWN = 120
 """Characters of a text in the table."""
+_WIDEST = 10_000
 
 
 @reporting
@@ -173,20 +175,22 @@ def _print(rows: list[Row], shares: list[str]) -> None:
     for key, value in rows[0].items():
         if key != hidden:
             text = isinstance(value, str) and key != "time"
-            name = key.replace("_", " ")
+            # Names of classes on two lines leave room for those of items.
+            name = key.replace("_", "\n" if key in shares else " ")
             table.add_column(name, justify="left" if text else "right", no_wrap=not text, overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(value, share=key in shares) for key, value in row.items() if key != hidden))
-    # What is not read on a screen is never cut.
-    width = console.width if console.is_terminal else max(console.width, console.measure(table).maximum)
-    console.print(table, markup=False, width=width, crop=False)
+        table.add_row(*(_cell(key, value, share=key in shares) for key, value in row.items() if key != hidden))
+    if not console.is_terminal:  # what is not read on a screen is never folded
+        console.width = Measurement.get(console, console.options.update(width=_WIDEST), table).maximum
+    console.print(table, markup=False)
 
 
-def _cell(value: Any, *, share: bool) -> str:
+def _cell(key: str, value: Any, *, share: bool) -> str:
     from xcloudmask.webreport._html import visible
 
     if value is None:
         return "-"
     if isinstance(value, float):
         return f"{value:.1%}" if share else f"{value:.10g}"
-    return visible(str(value))[:_SHOWN]
+    text = visible(str(value))[:_SHOWN]
+    return text[:16].replace("T", " ") if key == "time" else text
