@@ -153,7 +153,8 @@ def share_table() -> npt.NDArray[np.uint8]:
     anchors = np.array([hex_to_rgb(colour) for colour in _SHARE_RAMP], float)
     at = np.linspace(0, len(anchors) - 1, 256)
     channels = [np.interp(at, np.arange(len(anchors)), anchors[:, channel]) for channel in range(3)]
-    return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+    table: npt.NDArray[np.uint8] = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+    return table
 
 
 def colour_shares(
@@ -184,7 +185,7 @@ def colour_shares(
     if valid is None:
         valid = np.isfinite(values) & (values <= 1.0 + 1e-3)
     index = np.rint(np.clip(np.where(valid, values, 0.0), 0.0, 1.0) * 255).astype(np.uint8)
-    image = share_table()[index]
+    image: npt.NDArray[np.uint8] = share_table()[index]
     image[~valid] = hex_to_rgb(NODATA_COLOUR)
     return image
 

@@ -158,7 +158,8 @@ def resize(picture: npt.NDArray[np.uint8], rows: int, columns: int) -> npt.NDArr
     height, width = picture.shape[:2]
     down = ((np.arange(rows) + 0.5) * height / rows).astype(int)
     across = ((np.arange(columns) + 0.5) * width / columns).astype(int)
-    return picture[down[:, None], across[None, :]]
+    taken: npt.NDArray[np.uint8] = picture[down[:, None], across[None, :]]
+    return taken
 
 
 def _image(picture: npt.NDArray[np.uint8]) -> Any:

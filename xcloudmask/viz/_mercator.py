@@ -169,7 +169,8 @@ def _extent(forward: Any, y_edges: Floats, x_edges: Floats, *, geographic: bool)
 
 
 def _spread(edges: Floats) -> Floats:
-    return edges[np.linspace(0, edges.size - 1, min(_SAMPLES, edges.size)).round().astype(int)]
+    taken: Floats = edges[np.linspace(0, edges.size - 1, min(_SAMPLES, edges.size)).round().astype(int)]
+    return taken
 
 
 def _northing(latitude: float) -> float:
