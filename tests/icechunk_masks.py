@@ -81,3 +81,9 @@ def large_mask(times: int, size_px: int) -> xr.DataArray:
 def _random_block(block_info=None) -> np.ndarray:
     where = block_info[None]["chunk-location"]
     return np.random.default_rng(where).integers(0, 4, (1, 512, 512), dtype=np.uint8)
+
+
+def append_twice(repo: str, first: list[int], then: list[int]) -> None:
+    """A job: two commits, the first of more than one date."""
+    append(repo, first)
+    append(repo, then)

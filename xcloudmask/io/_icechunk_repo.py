@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
-import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from xcloudmask._optional import require
 from xcloudmask.errors import ArgumentError, ArgumentTypeError, ReadError, WriteError, XCloudMaskError
+from xcloudmask.io._staging import replace_folder, staged_folder
 
 if TYPE_CHECKING:
     from icechunk import Repository, Storage
@@ -49,8 +48,8 @@ def find_target(repo: Any, storage_options: Mapping[str, Any] | None) -> Target:
         shown = repr(repo.storage)
         if "InMemory" in shown:
             raise ArgumentError(
-                "The repository lies in memory, which dask tasks and other processes cannot share. Give a path: that of a "
-                "temporary folder will do."
+                "The repository lies in memory, which dask tasks and other processes cannot share. Give a path: that "
+                "of a temporary folder will do."
             )
         local = _LOCAL.fullmatch(shown)
         label = local[1] if local else shown.split(", config=")[0] + ")" * (", config=" in shown)
@@ -65,7 +64,9 @@ def find_target(repo: Any, storage_options: Mapping[str, Any] | None) -> Target:
         return Target(label=text, path=None, storage=_remote(icechunk, text, storage_options), repository=None)
     if storage_options:
         raise ArgumentError(f"{text} is a path, and storage_options are for URLs. Leave them out.")
-    return Target(label=text, path=Path(text.removeprefix("file://")), storage=None, repository=None)
+    return Target(
+        label=text, path=Path(text.removeprefix("file://")).expanduser().absolute(), storage=None, repository=None
+    )
 
 
 def _remote(icechunk: Any, url: str, storage_options: Mapping[str, Any] | None) -> Any:
@@ -119,15 +120,15 @@ def _in_folder(path: Path) -> Repository:
     if not (path / "refs").is_dir():
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise WriteError(f"{path} exists and is no Icechunk repository. Give another name.")
-        path.parent.mkdir(parents=True, exist_ok=True)
         # Made beside and renamed: one that is killed while it is made could neither be opened nor made again.
-        beside = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-        try:
-            icechunk.Repository.create(_local(beside))
-            with suppress(OSError):  # another process was faster: theirs is opened
-                beside.rename(path)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+        with staged_folder(path) as staged:
+            icechunk.Repository.create(_local(staged))
+            try:
+                replace_folder(staged, path, overwrite=False)
+            except WriteError:
+                if not (path / "refs").is_dir():
+                    raise
+                # Another process was faster: theirs is opened.
     repository: Repository = icechunk.Repository.open(_local(path))
     return repository
 
@@ -155,7 +156,7 @@ def _in_bucket(target: Target) -> Repository:
 
 def _local(path: Path | None) -> Storage:
     icechunk = require("icechunk", extra="icechunk")
-    storage: Storage = icechunk.local_filesystem_storage(str(Path(path or ".").absolute()))
+    storage: Storage = icechunk.local_filesystem_storage(str(path))
     return storage
 
 
