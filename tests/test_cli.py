@@ -16,8 +16,8 @@ from rasterio.shutil import copy
 from typer.testing import CliRunner
 
 import xcloudmask
+from xcloudmask.cli import _masking
 from xcloudmask.cli import _options as opt
-from xcloudmask.cli import predict as predict_command
 from xcloudmask.cli.app import app
 from xcloudmask.errors import ArgumentError
 from xcloudmask.io import open_mask, to_cog
@@ -284,7 +284,7 @@ def test_interrupts_and_surprises(tmp_path, scene, monkeypatch, error, code):
     def fail(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(predict_command, "write_output", fail)
+    monkeypatch.setattr(_masking, "write_output", fail)
     result = run("predict", scene, tmp_path / "masks.zarr")
     assert result.exit_code == code
     assert "Traceback" not in result.output

@@ -78,7 +78,7 @@ def test_dry_run_writes_nothing(catalogue, tmp_path):
     assert "3 found, 2 after duplicates, 2 time steps" in text
     assert "2024-05-14 10:50:31  S2A_MSIL2A" in text
     assert "DN * 0.0001 + -0.1" in text
-    assert "time 2 x y 160 x x 160, 3 bands (red, green, nir)" in text
+    assert "time 2, y 160, x 160; 3 bands (red, green, nir)" in text
     assert "sentinel-2-l2a" in text
     for label in ("chunks", "memory", "halo", "band red"):
         assert f"\n{label}" in text

@@ -1,26 +1,34 @@
-"""Outputs of the command line: written beside the target, and renamed when they are complete."""
+"""Outputs of the command line: what a name stands for, checked before the work, written, and opened again."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import xarray as xr
 
 from xcloudmask.cli._report import usage_error
 from xcloudmask.errors import WriteError
+from xcloudmask.grid import time_dim
 from xcloudmask.io._cogfolder import SIDECAR
 from xcloudmask.io._raster import is_url, name_of
 from xcloudmask.io._staging import staged_folder
 from xcloudmask.io.cog import cog_paths, open_cogs, to_cog
-from xcloudmask.io.zarr import ZARR_FILES, open_mask, to_zarr
+from xcloudmask.io.stores import open_store
+from xcloudmask.io.zarr import ZARR_FILES, to_zarr
 
-__all__ = ["check_output", "write_output"]
+__all__ = ["OUTPUT_HELP", "check_output", "kind_of", "summary", "write_output"]
 
-COG_SUFFIXES = (".tif", ".tiff")
+Kind = Literal["zarr", "icechunk", "cog", "cogs", "stac"]
+
+OUTPUT_HELP = (
+    "masks.zarr, masks.icechunk, mask.tif (COG), a folder ending in / (COGs), or masks/catalog.json (STAC and COGs)."
+)
+_SUFFIXES: dict[str, Kind] = {".zarr": "zarr", ".icechunk": "icechunk", ".tif": "cog", ".tiff": "cog"}
+_CATALOGUES = ("catalog.json", "collection.json")
 
 
-def kind_of(output: str) -> str:
+def kind_of(output: str) -> Kind:
     """Return what an output will be, from its name.
 
     Parameters
@@ -31,7 +39,7 @@ def kind_of(output: str) -> str:
     Returns
     -------
     str
-        ``"zarr"``, ``"cog"`` or ``"cogs"``.
+        ``"zarr"``, ``"icechunk"``, ``"cog"``, ``"cogs"`` or ``"stac"``.
 
     Raises
     ------
@@ -40,46 +48,49 @@ def kind_of(output: str) -> str:
 
     Examples
     --------
-    >>> kind_of("masks.zarr"), kind_of("mask.tif"), kind_of("masks/")
-    ('zarr', 'cog', 'cogs')
+    >>> kind_of("masks.zarr"), kind_of("mask.tif"), kind_of("masks/"), kind_of("masks/catalog.json")
+    ('zarr', 'cog', 'cogs', 'stac')
     """
-    suffix = name_of(output).suffix.lower()
-    if suffix == ".zarr":
-        return "zarr"
-    if suffix in COG_SUFFIXES:
-        return "cog"
+    name = name_of(output.rstrip("/"))
+    if name.name in _CATALOGUES:
+        return "stac"
+    if name.suffix.lower() in _SUFFIXES:
+        return _SUFFIXES[name.suffix.lower()]
     if output.endswith("/") or Path(output).is_dir():
         return "cogs"
-    raise usage_error(
-        f"OUTPUT {output}: expected masks.zarr, mask.tif (COG), or a folder ending in / (a COG per date)."
-    )
+    raise usage_error(f"OUTPUT {output}: expected {OUTPUT_HELP}")
 
 
-def check_output(output: str, *, inputs: list[str], overwrite: bool) -> None:
+def check_output(output: str, *, inputs: list[str], overwrite: bool, append: bool = False) -> None:
     """Refuse an output that cannot be, before anything is computed.
 
     Parameters
     ----------
-    output, inputs, overwrite
+    output, inputs, overwrite, append
         As typed.
 
     Raises
     ------
     ArgumentError
-        The name does not tell the format, or the output is one of the inputs.
+        The name does not tell the format, the output is one of the inputs, or the flags exclude each other.
     WriteError
         The output exists, or cannot be replaced.
     """
     kind = kind_of(output)
+    if overwrite and append:
+        raise usage_error("--overwrite and --append exclude each other. Leave one of them out.")
+    if append and kind == "cog":
+        raise usage_error(f"--append: {output} is one file. Give a store, or a folder ending in /.")
     if is_url(output):
         return
     path = Path(output)
     if path.resolve() in {Path(given).resolve() for given in inputs if not is_url(given)} and kind != "cogs":
         raise usage_error(f"OUTPUT {output} is one of the inputs. Give another name.")
-    if kind == "cogs" or not path.exists():
+    if kind == "cogs" or not path.exists() or append:
         return
     if not overwrite:
-        raise WriteError(f"{output} exists. Type: --overwrite to replace it, or another name.")
+        more = "" if kind == "cog" else ", --append to add dates to it"
+        raise WriteError(f"{output} exists. Type: --overwrite to replace it{more}, or another name.")
     if (
         kind == "zarr"
         and not any((path / name).exists() for name in ZARR_FILES)
@@ -88,7 +99,7 @@ def check_output(output: str, *, inputs: list[str], overwrite: bool) -> None:
         raise WriteError(f"{output} exists and is no Zarr store, so it is not replaced. Give another name.")
 
 
-def write_output(mask: xr.DataArray, output: str, *, overwrite: bool) -> xr.DataArray:
+def write_output(mask: xr.DataArray, output: str, *, overwrite: bool, append: bool = False) -> xr.DataArray:
     """Write a mask, computing it.
 
     Parameters
@@ -99,11 +110,13 @@ def write_output(mask: xr.DataArray, output: str, *, overwrite: bool) -> xr.Data
         As typed.
     overwrite
         Whether what exists is replaced.
+    append
+        Whether the dates are added to what exists; dates that are there are replaced.
 
     Returns
     -------
     DataArray
-        The mask as it was written, lazy.
+        The mask as it was written, lazy; all dates of a store that was appended to.
 
     Raises
     ------
@@ -111,12 +124,34 @@ def write_output(mask: xr.DataArray, output: str, *, overwrite: bool) -> xr.Data
         The output exists, or cannot be written.
     """
     kind = kind_of(output)
+    if kind in ("zarr", "icechunk"):
+        how: dict[str, Any] = {"append_dim": _time_of(mask)} if append else {"mode": "w" if overwrite else "w-"}
+        _store_writer(kind)(mask, output, **how)
+        return open_store(output)
+    if kind == "stac":
+        from xcloudmask.stac.out import to_stac
+
+        folder = Path(output).parent
+        to_stac(mask, folder)
+        return open_store(folder)
+    if kind == "cogs" and not is_url(output):
+        return open_cogs(_write_folder(mask, Path(output), overwrite=overwrite or append), like=mask)
+    return open_cogs(to_cog(mask, output, overwrite=overwrite or append), like=mask)
+
+
+def _store_writer(kind: Kind) -> Any:
     if kind == "zarr":
-        to_zarr(mask, output, mode="w" if overwrite else "w-")
-        return open_mask(output)
-    if kind == "cog":
-        return open_cogs(to_cog(mask, output, overwrite=overwrite), like=mask)
-    return open_cogs(_write_folder(mask, Path(output), overwrite=overwrite), like=mask)
+        return to_zarr
+    from xcloudmask.io.icechunk import to_icechunk
+
+    return to_icechunk
+
+
+def _time_of(mask: xr.DataArray) -> str:
+    time = time_dim(mask)
+    if time is None:
+        raise usage_error("--append adds dates, and the mask has no time. Leave --append out.")
+    return time
 
 
 def _write_folder(mask: xr.DataArray, folder: Path, *, overwrite: bool) -> list[Path]:

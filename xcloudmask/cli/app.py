@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from xcloudmask.cli.convert import convert
 from xcloudmask.cli.demo import demo
 from xcloudmask.cli.evaluate import evaluate
 from xcloudmask.cli.info import doctor, models_app
@@ -51,6 +52,7 @@ app.command()(plan)
 app.command()(stac)
 app.command()(report)
 app.command()(stats)
+app.command()(convert)
 app.command()(demo)
 app.command()(evaluate)
 app.command()(select)

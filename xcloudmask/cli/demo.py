@@ -50,7 +50,7 @@ def demo(
         agreement = _agreement(written, truth.compute())
         picture = _picture(written, folder / "demo.png", cube, truth)
     console = stdout()
-    console.print(f"{store}: {' x '.join(f'{dim} {size}' for dim, size in written.sizes.items())}", markup=False)
+    console.print(f"{store}: {', '.join(f'{dim} {size}' for dim, size in written.sizes.items())}", markup=False)
     for (date, clear), right in zip(summary(written), agreement, strict=True):
         console.print(f"  {date}  {clear:.1%} clear, {right:.1%} of the pixels agree with the simulated truth")
     if picture is not None:

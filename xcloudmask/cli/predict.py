@@ -8,23 +8,15 @@ import typer
 import xarray as xr
 
 from xcloudmask.cli import _options as opt
-from xcloudmask.cli._outputs import check_output, summary, write_output
-from xcloudmask.cli._progress import progress, scheduling
+from xcloudmask.cli._masking import AppendOption, OutputArgument, OverwriteOption, QuietOption, write_lazily
+from xcloudmask.cli._outputs import check_output
 from xcloudmask.cli._report import reporting, stdout, usage_error
 
 __all__ = ["plan", "predict"]
 
-OutputArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="OUTPUT", show_default=False, help="masks.zarr, mask.tif (COG), or a folder ending in / (COGs)."
-    ),
-]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 PictureOption = Annotated[
     str | None, typer.Option(show_default=False, help="Also write a picture of image beside mask, such as mask.png.")
 ]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")]
 
 
 @reporting
@@ -53,6 +45,7 @@ def predict(
     scheduler: opt.SchedulerOption = "threads",
     picture: PictureOption = None,
     overwrite: OverwriteOption = False,
+    append: AppendOption = False,
     quiet: QuietOption = False,
     debug: opt.DebugOption = False,  # noqa: ARG001  # read by @reporting
 ) -> None:
@@ -61,7 +54,7 @@ def predict(
 
     if picture is not None:
         _check_picture(percent=percent)
-    check_output(output, inputs=inputs, overwrite=overwrite)
+    check_output(output, inputs=inputs, overwrite=overwrite, append=append)
     arguments = opt.predict_arguments(
         model=model,
         band=band,
@@ -81,14 +74,19 @@ def predict(
         batch_size=batch_size,
     )
     cube = _open(inputs, chunk_px)
-    with scheduling(scheduler, workers) as client:
-        mask = predict_mask(cube, **arguments)
-        with progress(work_text(mask), client, quiet=quiet):
-            written = write_output(mask, output, overwrite=overwrite)
-        if picture is not None:
-            _save_picture(written, cube, picture, arguments)
-    if not quiet:
-        print_summary(written, output, picture, percent=percent)
+    write_lazily(
+        lambda: predict_mask(cube, **arguments),
+        output,
+        doing="Masking",
+        scheduler=scheduler,
+        workers=workers,
+        overwrite=overwrite,
+        append=append,
+        quiet=quiet,
+        after=None if picture is None else lambda mask: _save_picture(mask, cube, picture, arguments),
+    )
+    if picture is not None and not quiet:
+        stdout().print(picture, markup=False)
 
 
 @reporting
@@ -144,12 +142,6 @@ def _open(inputs: list[str], chunk_px: int | None) -> xr.Dataset:
     return open_any(inputs, chunks="auto" if chunk_px is None else chunk_px)
 
 
-def work_text(mask: xr.DataArray) -> str:
-    data: Any = mask.data
-    count = data.npartitions if mask.chunks is not None else 1
-    return f"Masking {count} chunk{'s' if count > 1 else ''}"
-
-
 def _check_picture(*, percent: bool) -> None:
     from xcloudmask._optional import require
 
@@ -181,16 +173,3 @@ def _picture_cube(cube: xr.Dataset, arguments: dict[str, Any]) -> xr.Dataset:
         if array is not None:
             shown[role] = array.variable
     return xr.Dataset(shown, coords=cube.coords)
-
-
-def print_summary(mask: xr.DataArray, output: str, picture: str | None, *, percent: bool) -> None:
-    console = stdout()
-    sizes = " x ".join(f"{dim} {size}" for dim, size in mask.sizes.items())
-    console.print(f"{output}: {sizes}", markup=False)
-    if not percent:
-        meaning = str(mask.attrs["flag_meanings"]).split()[0].replace("_", " ")
-        for date, value in summary(mask):
-            share = "no data" if value != value else f"{value:.1%} {meaning}"  # noqa: PLR0124  # NaN
-            console.print(f"  {date}  {share}" if date else f"  {share}", markup=False)
-    if picture is not None:
-        console.print(picture, markup=False)

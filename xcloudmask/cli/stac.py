@@ -11,10 +11,9 @@ import typer
 import xarray as xr
 
 from xcloudmask.cli import _options as opt
-from xcloudmask.cli._outputs import check_output, write_output
-from xcloudmask.cli._progress import progress, scheduling
+from xcloudmask.cli._masking import AppendOption, OverwriteOption, QuietOption, write_lazily
+from xcloudmask.cli._outputs import OUTPUT_HELP, check_output
 from xcloudmask.cli._report import reporting, stderr, stdout, usage_error
-from xcloudmask.cli.predict import OverwriteOption, QuietOption, print_summary, work_text
 
 __all__ = ["stac"]
 
@@ -28,7 +27,7 @@ UrlArgument = Annotated[
 ]
 OutOption = Annotated[
     str | None,
-    typer.Option("--out", show_default=False, help="masks.zarr, mask.tif (COG), or a folder ending in / (COGs)."),
+    typer.Option("--out", show_default=False, help=OUTPUT_HELP),
 ]
 CollectionOption = Annotated[
     list[str] | None, typer.Option("--collection", show_default=False, help="Id of a collection (repeat).")
@@ -111,14 +110,17 @@ def stac(
     workers: opt.WorkersOption = None,
     scheduler: opt.SchedulerOption = "threads",
     overwrite: OverwriteOption = False,
+    append: AppendOption = False,
     quiet: QuietOption = False,
     debug: opt.DebugOption = False,  # noqa: ARG001  # read by @reporting
 ) -> None:
     """Search a STAC catalogue, mask what is found, and write the masks."""
+    from xcloudmask.predict import predict as predict_mask
+
     if out is None and not dry_run:
         raise usage_error("Expected --out masks.zarr, or --dry-run.")
     if out is not None:
-        check_output(out, inputs=[], overwrite=overwrite)
+        check_output(out, inputs=[], overwrite=overwrite, append=append)
     arguments = opt.predict_arguments(
         model=model,
         band=band,
@@ -151,27 +153,16 @@ def stac(
     if dry_run:
         _show_plan(cube, found, items, arguments)
         return
-    _mask(cube, str(out), arguments, scheduler=scheduler, workers=workers, overwrite=overwrite, quiet=quiet)
-
-
-def _mask(
-    cube: xr.Dataset,
-    out: str,
-    arguments: dict[str, Any],
-    *,
-    scheduler: str,
-    workers: int | None,
-    overwrite: bool,
-    quiet: bool,
-) -> None:
-    from xcloudmask.predict import predict
-
-    with scheduling(scheduler, workers) as client:
-        mask = predict(cube, **arguments)
-        with progress(work_text(mask), client, quiet=quiet):
-            written = write_output(mask, out, overwrite=overwrite)
-    if not quiet:
-        print_summary(written, out, None, percent=not arguments["categorise"])
+    write_lazily(
+        lambda: predict_mask(cube, **arguments),
+        str(out),
+        doing="Masking",
+        scheduler=scheduler,
+        workers=workers,
+        overwrite=overwrite,
+        append=append,
+        quiet=quiet,
+    )
 
 
 def _is_file(url: str) -> bool:
@@ -287,9 +278,9 @@ def _show_plan(cube: xr.Dataset, found: list[Any], items: list[Any], arguments: 
     rows += [("item", text) for text in _steps(cube)]
     pixels, count = math.prod(cube.sizes.values()), len(cube.data_vars)
     stored = sum(variable.nbytes for variable in cube.data_vars.values())
-    sizes = " x ".join(f"{dim} {size}" for dim, size in next(iter(cube.data_vars.values())).sizes.items())
+    sizes = ", ".join(f"{dim} {size}" for dim, size in next(iter(cube.data_vars.values())).sizes.items())
     rows += [
-        ("cube", f"{sizes}, {count} bands ({', '.join(map(str, cube.data_vars))}), {stored / 1e6:,.0f} MB to read"),
+        ("cube", f"{sizes}; {count} bands ({', '.join(map(str, cube.data_vars))}), {stored / 1e6:,.0f} MB to read"),
         ("masks", f"{pixels / 1e6:,.0f} MB before compression"),
         ("sensor", cube.attrs.get("sensor", "unknown, or several")),
     ]
