@@ -148,7 +148,9 @@ def check_new(planned: Sequence[Planned], before: Before) -> None:
 
 def _same_grid(there: Mapping[str, Any], one: Planned) -> bool:
     here = projection_fields(one.facts)
-    if list(there.get("proj:shape") or ()) != here["proj:shape"]:
+    if "proj:shape" not in there:  # broken, or of others
+        return True
+    if there["proj:shape"] != here["proj:shape"]:
         return False
     if any(there.get(key) != here.get(key) for key in ("proj:code", "proj:wkt2")):
         return False

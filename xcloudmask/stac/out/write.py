@@ -23,7 +23,7 @@ from xcloudmask.stac.out._existing import item_href
 from xcloudmask.stac.out._facts import Facts, parse_when
 from xcloudmask.stac.out._home import Home, check_new
 from xcloudmask.stac.out._item import item_document
-from xcloudmask.stac.out._names import check_name
+from xcloudmask.stac.out._names import check_name, shown_text
 from xcloudmask.stac.out._plan import Planned, plan_items, read_facts
 from xcloudmask.stac.out._png import png_of
 from xcloudmask.stac.out._sources import known_sources, relative_href, source_links, sources_of
@@ -191,7 +191,8 @@ def _root(folder: str | PathLike[str]) -> Path:
 def _told(title: str | None, description: str | None, licence: str | None) -> dict[str, str]:
     if licence is not None and not _LICENCE.fullmatch(licence):
         raise ArgumentError(f"licence={licence!r:.80} is no SPDX identifier. Type for instance licence='CC-BY-4.0'.")
-    given = {"title": title, "description": description, "license": licence}
+    lines = None if description is None else "\n".join(map(shown_text, description.splitlines()))
+    given = {"title": None if title is None else shown_text(title), "description": lines, "license": licence}
     return {key: value for key, value in given.items() if value}
 
 
