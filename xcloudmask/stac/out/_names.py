@@ -34,7 +34,7 @@ def safe_name(text: str) -> str:
     >>> safe_name("S2A_MSIL2A_20240514T105031")
     'S2A_MSIL2A_20240514T105031'
     >>> safe_name("../../etc/passwd")
-    'etc_passwd-b08d8ba3'
+    'etc_passwd-3754d6cb'
     """
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     plain = _UNSAFE.sub("_", plain).strip("._-+")[:_LONGEST].rstrip("._-+")

@@ -7,15 +7,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
 
 from xcloudmask._optional import require
 from xcloudmask.classes import OutputStyle
-from xcloudmask.errors import ArgumentError, ArgumentTypeError, WriteError
+from xcloudmask.errors import ArgumentError, ArgumentTypeError
+from xcloudmask.grid import time_dim
 from xcloudmask.io._raster import is_url, open_quietly
-from xcloudmask.io.cog import to_cog
+from xcloudmask.io.cog import OverviewResampling, to_cog
+from xcloudmask.masks import to_style
 from xcloudmask.stac.out._assets import cog_asset, preview_style, store_link, thumbnail_asset, zarr_asset
 from xcloudmask.stac.out._card import card_name, card_of
 from xcloudmask.stac.out._disk import make_folder, write_bytes, write_document
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["item_of", "to_stac"]
 
+_NAME = "stac_item"
+"""Coordinate that names the files."""
 _LICENCE = re.compile(r"[\w\-.+]+")
 
 Document = dict[str, Any]
@@ -52,7 +57,7 @@ def to_stac(
     source_items: Iterable[Any] | None = None,
     style: OutputStyle | None = None,
     thumbnail: bool = True,
-    overview_resampling: Literal["nearest", "mode"] = "nearest",
+    overview_resampling: OverviewResampling | None = None,
 ) -> pystac.Catalog:
     """Write masks as a static STAC catalogue: an item per date, with its COG, in a collection.
 
@@ -129,12 +134,14 @@ def to_stac(
     before = home.read(planned)
     check_new(planned, before)
     make_folder(home.folder)
+    if isinstance(masks, xr.DataArray):
+        mask = masks if style is None else to_style(masks, style)
+        planned = _write_cogs(mask, planned, home, overview_resampling)
     card = _write_card(planned[0].facts, home)
     items = dict(before.others)
     for one, names in zip(planned, sources, strict=True):
         links = home.links(card) + source_links(names, known, folder=home.folder / one.name)
-        item = _write_item(one, home, links, thumbnail=thumbnail, resampling=overview_resampling)
-        items[item_href(one.name)] = item
+        items[item_href(one.name)] = _write_item(one, home, links, thumbnail=thumbnail)
     home.write(items, before, told=told, assets=_store_asset(planned, home.folder), card=card)
     found: pystac.Catalog = library.Catalog.from_file(str(root / "catalog.json"))
     return found
@@ -173,7 +180,7 @@ def item_of(path: str | PathLike[str], *, name: str | None = None, datetime: Any
     when = None if datetime is None else parse_when(datetime)
     (one,) = plan_items([path], style=None, ids=None if name is None else [name], when=when)
     cog = Path(path).absolute()
-    survey = _survey(one, cog)
+    survey = _survey(one)
     assets = {_key(one.facts): cog_asset(one.facts, survey, href=str(cog))}
     document = item_document(one.facts, survey, name=one.name, collection="", assets=assets, links=[])
     found: pystac.Item = library.Item.from_dict(document)
@@ -205,21 +212,32 @@ def _write_card(facts: Facts, home: Home) -> str | None:
     return card_name(facts)
 
 
-def _write_item(
-    one: Planned, home: Home, links: list[Document], *, thumbnail: bool, resampling: Literal["nearest", "mode"]
-) -> Document:
-    """Write all files of one item: pixels first, its document last."""
+def _write_cogs(
+    mask: xr.DataArray, planned: Sequence[Planned], home: Home, resampling: OverviewResampling | None
+) -> list[Planned]:
+    """Write the COGs of all dates in one go, each into the folder of its item."""
+    time = time_dim(mask)
+    names = [one.name for one in planned]
+    named = mask.assign_coords({_NAME: names[0] if time is None else (time, np.array(names, object))})
+    template = f"{{{_NAME}}}/{{{_NAME}}}.tif"
+    to_cog(named, home.folder, name_template=template, overview_resampling=resampling, overwrite=True)
+    written = []
+    for one in planned:
+        cog = home.folder / one.name / f"{one.name}.tif"
+        header = read_facts(cog)
+        # In the file rows run from north to south.
+        facts = replace(one.facts, transform=header.transform, shape=header.shape)
+        written.append(replace(one, facts=facts, array=None, cog=cog))
+    return written
+
+
+def _write_item(one: Planned, home: Home, links: list[Document], *, thumbnail: bool) -> Document:
+    """Write the files of one item: its pixels are there, its document comes last."""
     folder = home.folder / one.name
     make_folder(folder)
-    cog = one.cog
-    if one.array is not None and one.store is None:
-        cog = folder / f"{one.name}.tif"
-        to_cog(one.array, cog, overview_resampling=resampling, overwrite=True)
-        header = read_facts(cog)
-        one = replace(one, facts=replace(one.facts, transform=header.transform, shape=header.shape))
-    survey = _survey(one, cog)
-    if cog is not None:
-        assets = {_key(one.facts): cog_asset(one.facts, survey, href=relative_href(cog, folder))}
+    survey = _survey(one)
+    if one.cog is not None:
+        assets = {_key(one.facts): cog_asset(one.facts, survey, href=relative_href(one.cog, folder))}
     else:
         assets = {"zarr": zarr_asset(one, survey, folder=folder)}
         links = [*links, store_link(assets["zarr"])]
@@ -232,14 +250,11 @@ def _write_item(
     return document
 
 
-def _survey(one: Planned, cog: Path | None) -> Survey:
-    shares = bool(one.facts.classes)
-    if cog is not None:
-        with open_quietly(str(cog), driver="GTiff") as source:
-            return survey_file(source, cog, shares=shares)
-    if one.array is None:
-        raise WriteError(f"The mask {one.name!r} has no pixels.")
-    return survey_array(one.array)
+def _survey(one: Planned) -> Survey:
+    if one.array is not None:
+        return survey_array(one.array)
+    with open_quietly(str(one.cog), driver="GTiff") as source:
+        return survey_file(source, one.cog, shares=bool(one.facts.classes))
 
 
 def _key(facts: Facts) -> str:
