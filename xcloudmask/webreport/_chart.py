@@ -147,7 +147,7 @@ def _bar(bar: _Bar, style: Style) -> Html:
     boxes, bottom = [], float(_HEIGHT)
     for colour, share in parts:
         if share > 0:
-            bottom -= share * _HEIGHT
+            bottom = abs(bottom - share * _HEIGHT)  # no -0.00
             boxes.append(tag("rect", x=x, y=f"{bottom:.2f}", width=width, height=f"{share * _HEIGHT:.2f}", fill=colour))
     return tag("g", tag("title", "\n".join(texts)), *boxes, class_="bar")
 

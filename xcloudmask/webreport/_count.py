@@ -123,7 +123,8 @@ class _Part:
 def _chunked(mask: xr.DataArray) -> Any:
     """Return a dask array; what is none is cut into pieces that are read one by one."""
     if mask.chunks is None:
-        mask = mask.chunk(dict(zip(mask.dims, (1, _CHUNK_PX, _CHUNK_PX), strict=True)))
+        dates = max(1, _CHUNK_PX**2 // math.prod(mask.shape[1:]))
+        mask = mask.chunk(dict(zip(mask.dims, (dates, _CHUNK_PX, _CHUNK_PX), strict=True)))
     return mask.data
 
 

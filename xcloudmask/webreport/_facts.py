@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -121,15 +122,17 @@ def _place(mask: xr.DataArray) -> Iterator[tuple[str, str]]:
 def _degrees(crs: Any | None, bounds: tuple[float, float, float, float]) -> tuple[float, float, float, float] | None:
     if crs is None:
         return None
-    from odc.geo.geom import box
-
     if crs.geographic:
         return bounds
+    from pyproj import Transformer
+    from pyproj.exceptions import ProjError
+
     try:
-        found = box(*bounds, crs).to_crs("EPSG:4326", resolution="auto").boundingbox
-    except (ValueError, ArithmeticError, RuntimeError):  # outside of what the projection can be turned back from
+        # Points along the sides as well: straight lines are none in degrees.
+        found = Transformer.from_crs(crs.proj, "EPSG:4326", always_xy=True).transform_bounds(*bounds)
+    except ProjError:  # outside of what the projection can be turned back from
         return None
-    return tuple(found) if all(np.isfinite(tuple(found))) else None
+    return found if all(map(math.isfinite, found)) else None
 
 
 def _side(degrees: float, letters: str) -> str:

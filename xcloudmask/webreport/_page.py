@@ -146,7 +146,8 @@ def _numbers(content: Content) -> list[tuple[str, str, str]]:
 
 
 def _views(content: Content) -> tuple[str, str, str]:
-    views = [date for date in content.dates if date.is_view(at_least=content.view, fullest=content.fullest)]
+    fullest = content.fullest
+    views = [date for date in content.dates if date.is_view(at_least=content.view, fullest=fullest)]
     stamps = [date.name.stamp for date in views if date.name.stamp is not None]
     gaps = [days_between(first, last) for first, last in pairwise(stamps)]
     note = f"at most {max(gaps)} days apart" if gaps else ""
