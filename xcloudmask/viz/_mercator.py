@@ -77,7 +77,7 @@ def web_grid(layer: xr.DataArray, *, max_px: int) -> WebGrid:
     """
     crs, y_edges, x_edges = _georeference(layer)
     forward, back, geographic = _transformers(crs)
-    west, south, east, north = _extent(forward, y_edges, x_edges, geographic=geographic)
+    west, south, east, north = _extent(forward, back, y_edges, x_edges, geographic=geographic)
     rows, columns = layer.sizes[spatial_dims(layer)[0]], layer.sizes[spatial_dims(layer)[1]]
     height, width = _size(west, south, east, north, longest=min(max_px, 2 * max(rows, columns)))
     longitude = west + (np.arange(width) + 0.5) * (east - west) / width
@@ -145,17 +145,21 @@ def _transformers(crs: Any) -> tuple[Any, Any, bool]:
     return forward, Transformer.from_crs("EPSG:4326", crs.proj, always_xy=True), bool(crs.geographic)
 
 
-def _extent(forward: Any, y_edges: Floats, x_edges: Floats, *, geographic: bool) -> tuple[float, float, float, float]:
+def _extent(
+    forward: Any, back: Any, y_edges: Floats, x_edges: Floats, *, geographic: bool
+) -> tuple[float, float, float, float]:
     """Return west, south, east and north of the cube, in degrees."""
-    x, y = np.meshgrid(_spread(x_edges), _spread(y_edges))
-    longitude, latitude = (np.asarray(values).ravel() for values in forward.transform(x, y))
-    known = np.isfinite(longitude) & np.isfinite(latitude)
-    longitude, latitude = longitude[known], latitude[known]
-    if geographic and known.any():
-        # PROJ wraps what lies beyond 180 degrees.
+    x, y = (values.ravel() for values in np.meshgrid(_spread(x_edges), _spread(y_edges)))
+    longitude, latitude = (np.asarray(values) for values in forward.transform(x, y))
+    if geographic:
+        # PROJ wraps what lies beyond 180 degrees, so longitudes are taken as they are.
         west, east = sorted((float(x_edges[0]), float(x_edges[-1])))
-        longitude = np.array([west, min(east, west + 360.0)])
-    if longitude.size and np.ptp(longitude) > 180.0:
+        known = np.isfinite(latitude) & np.isfinite(longitude)
+        longitude = np.linspace(west, min(east, west + 360.0), known.size)
+    else:
+        known = _same_place(back, longitude, latitude, x, y)
+    longitude, latitude = longitude[known], latitude[known]
+    if not geographic and longitude.size and np.ptp(longitude) > 180.0:
         turned = np.where(longitude < 0, longitude + 360.0, longitude)
         # Across the 180th meridian the cube is narrower when counted from 0.
         longitude = min(longitude, turned, key=np.ptp)
@@ -166,6 +170,15 @@ def _extent(forward: Any, y_edges: Floats, x_edges: Floats, *, geographic: bool)
             "north or south. Type: xcloudmask.plot(mask)"
         )
     return float(longitude.min()), float(latitude.min()), float(longitude.max()), float(latitude.max())
+
+
+def _same_place(back: Any, longitude: Floats, latitude: Floats, x: Floats, y: Floats) -> npt.NDArray[np.bool_]:
+    """Tell points on the globe from those beside it, which PROJ may bring to some other place on it."""
+    x_again, y_again = (np.asarray(values) for values in back.transform(longitude, latitude))
+    close = max(float(np.ptp(x)), float(np.ptp(y))) * 1e-3
+    with np.errstate(invalid="ignore"):
+        same: npt.NDArray[np.bool_] = (np.abs(x_again - x) < close) & (np.abs(y_again - y) < close)
+    return same & np.isfinite(longitude) & np.isfinite(latitude)
 
 
 def _spread(edges: Floats) -> Floats:
