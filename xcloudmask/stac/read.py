@@ -187,8 +187,8 @@ class _Filter:
         return _in_utc(first) <= self._range[1] and _in_utc(last) >= self._range[0]
 
     def _touches(self, item: pystac.Item) -> bool:
-        from shapely.errors import ShapelyError  # type: ignore[import-untyped]
-        from shapely.geometry import box, shape  # type: ignore[import-untyped]
+        from shapely.errors import ShapelyError
+        from shapely.geometry import box, shape
 
         if item.geometry is None:
             return False

@@ -50,7 +50,7 @@ def outline_of_pixels(left: npt.NDArray[np.int64], right: npt.NDArray[np.int64],
     >>> outline_of_pixels(*rows, (10.0, 0.0, 0.0, 0.0, -10.0, 0.0)).bounds
     (0.0, -10.0, 20.0, 0.0)
     """
-    from shapely.geometry import MultiPoint  # type: ignore[import-untyped]
+    from shapely.geometry import MultiPoint
 
     rows = np.flatnonzero(right > left)
     if rows.size == 0:
@@ -137,7 +137,8 @@ def _along(first: Points, last: Points, length: float, poles: Sequence[Points]) 
             near = 0.5 ** np.arange(2, 14)
             places |= {nearest, *(nearest + near).tolist(), *(nearest - near).tolist()}
     kept = np.array(sorted(place for place in places if 0.0 <= place < 1.0))
-    return first + way * kept[:, None]
+    points: Points = first + way * kept[:, None]
+    return points
 
 
 def _transform(source: Any, target: Any, points: Points) -> Points:
@@ -169,9 +170,9 @@ def _over_the_pole(ring: Points, winding: float) -> Points:
 
 def _cut(ring: Points) -> tuple[dict[str, Any], list[float]] | None:
     """Cut an unwrapped ring at the antimeridian."""
-    from shapely import affinity, unary_union  # type: ignore[import-untyped]
+    from shapely import affinity, unary_union
     from shapely.geometry import MultiPolygon, Polygon, box
-    from shapely.geometry.polygon import orient  # type: ignore[import-untyped]
+    from shapely.geometry.polygon import orient
 
     shape = Polygon(ring).buffer(0)
     west, _, east, _ = shape.bounds

@@ -19,6 +19,7 @@ __all__ = ["Survey", "survey_array", "survey_file", "survey_slabs"]
 Codes = npt.NDArray[np.uint8]
 
 SLAB_ROWS = 512
+_PIECE_PX = 2**20
 _PREVIEW_PX = 512
 """Longest side of a thumbnail."""
 
@@ -84,7 +85,7 @@ def survey_slabs(slabs: Iterable[Codes], shape: tuple[int, int], *, shares: bool
         if shares:
             sums = (sums if sums.size else np.zeros(slab.shape[0])) + slab.sum(axis=(1, 2), where=there)
         else:
-            counts += np.bincount(slab[0].ravel(), minlength=256)
+            counts += _counts(slab[0])
         picked = slab[:, (top - row) % step :: step, side::step]
         preview.append(_most(picked) if shares else picked[0])
         row += slab.shape[1]
@@ -97,6 +98,14 @@ def survey_slabs(slabs: Iterable[Codes], shape: tuple[int, int], *, shares: bool
         right=right,
         preview=np.concatenate(preview),
     )
+
+
+def _counts(codes: Codes) -> npt.NDArray[np.int64]:
+    """Count codes a piece at a time: np.bincount makes eight bytes of each."""
+    flat, counts = codes.ravel(), np.zeros(256, np.int64)
+    for first in range(0, flat.size, _PIECE_PX):
+        counts += np.bincount(flat[first : first + _PIECE_PX], minlength=256)
+    return counts
 
 
 def _extents(there: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -163,14 +172,15 @@ def survey_array(mask: xr.DataArray) -> Survey:
     """
     y, x = spatial_dims(mask)
     shares = CLASS_DIM in mask.dims
-    ordered = mask.variable.transpose(CLASS_DIM, y, x) if shares else mask.variable.transpose(y, x).expand_dims("band")
-    shape = (ordered.shape[1], ordered.shape[2])
-    sizes = ordered.chunks[1] if ordered.chunks is not None else (shape[0],)
+    ordered = mask.variable.transpose(CLASS_DIM, y, x) if shares else mask.variable.transpose(y, x)
+    shape = (ordered.shape[-2], ordered.shape[-1])
+    sizes = ordered.chunks[-2] if ordered.chunks is not None else (shape[0],)
 
     def slabs() -> Iterator[Codes]:
         first = 0
         for size in sizes:
-            yield np.asarray(ordered[:, first : first + size].values)
+            slab = np.asarray(ordered[..., first : first + size, :].values)
+            yield slab if shares else slab[None]
             first += size
 
     return survey_slabs(slabs(), shape, shares=shares)
