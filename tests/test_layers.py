@@ -40,7 +40,7 @@ NUMPY = {
     "simulate",
     "tiles",
 }
-DASK = {"_areas", "_composite_graph", "_counts", "graph"}
+DASK = {"_areas", "_composite_graph", "_counts", "graph", "padding", "stacking"}
 TOP = {"__init__", "_accessor", "cli", "__main__"}
 # Built on the engine's parts, used by nobody below.
 ABOVE_NUMPY = {"simulate.cubes", "simulate.over", "simulate.scene", "simulate.series", "training"}

@@ -1,102 +1,33 @@
-"""The only module that builds Dask graphs with overlap (dask arrays in, dask arrays out; no xarray).
+"""Dask graphs with overlap (dask arrays in, dask arrays out; no xarray).
 
-The bands are stacked once, in one task a chunk, and overlapped together: band by band costs ten times the tasks. The
-graph carries the settings (with the ModelSpec), never a model. Names are tokens of the input's name and the settings,
-so they are the same in every process.
+The graph carries the settings (with the ModelSpec), never a model. Names are tokens of the input's name and the
+settings, so they are the same in every process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
+import dask
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
 from dask.base import tokenize
 
 from xcloudmask.blocks import predict_block
-from xcloudmask.errors import ChunkError
+from xcloudmask.errors import ArgumentError, ChunkError
 from xcloudmask.halo import BlockPlace, snap_chunks
+from xcloudmask.padding import map_padded
 from xcloudmask.scene import reduce_scene_moments, scene_moments_block
 from xcloudmask.settings import EngineSettings
 
-__all__ = ["add_time", "map_with_halo", "predict_graph", "stack_planes"]
+__all__ = ["OverlapKind", "map_with_halo", "overlap_kind", "predict_graph"]
 
 Chunks = tuple[tuple[int, ...], ...]
+OverlapKind = Literal["map_overlap", "edges"]
 
 _TIME, _BAND, _Y, _X = range(4)
-
-
-def stack_planes(planes: Sequence[da.Array]) -> da.Array:
-    """Stack bands in one task per chunk.
-
-    Parameters
-    ----------
-    planes
-        (time, y, x) or (y, x) arrays of one shape; the first one's chunks are used.
-
-    Returns
-    -------
-    dask.array.Array
-        (time, band, y, x), all bands in one chunk, the smallest dtype that holds all; time has length 1 where there is
-        none.
-
-    Examples
-    --------
-    >>> stack_planes([da.zeros((1, 4, 4), chunks=2)] * 3).chunks
-    ((1,), (3,), (2, 2), (2, 2))
-    """
-    first = planes[0]
-    aligned = [plane if plane.chunks == first.chunks else plane.rechunk(first.chunks) for plane in planes]
-    dtype = np.result_type(*(plane.dtype for plane in aligned))
-    timeless = first.ndim == 2
-    result: da.Array = da.map_blocks(
-        _stack,
-        *aligned,
-        new_axis=[_TIME, _BAND] if timeless else [_BAND],
-        chunks=((1,) if timeless else first.chunks[0], (len(aligned),), *first.chunks[-2:]),
-        dtype=dtype,
-        meta=np.empty((0, 0, 0, 0), dtype),
-        name="cloudmask-stack-" + tokenize(*(plane.name for plane in aligned)),
-    )
-    return result
-
-
-def _stack(*planes: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    stack = np.stack(planes, axis=-3)
-    return stack if stack.ndim == 4 else stack[None]
-
-
-def add_time(bands: da.Array) -> da.Array:
-    """Give a scene a time axis of length 1.
-
-    Parameters
-    ----------
-    bands
-        (band, y, x).
-
-    Returns
-    -------
-    dask.array.Array
-        (1, band, y, x). A slice with None would do the same with a task that dask cannot fuse.
-
-    Examples
-    --------
-    >>> add_time(da.zeros((3, 4, 4), chunks=2)).shape
-    (1, 3, 4, 4)
-    """
-    result: da.Array = da.map_blocks(
-        np.expand_dims,
-        bands,
-        axis=_TIME,
-        new_axis=[_TIME],
-        chunks=((1,), *bands.chunks),
-        dtype=bands.dtype,
-        meta=np.empty((0, 0, 0, 0), bands.dtype),
-        name="cloudmask-time-" + tokenize(bands.name),
-    )
-    return result
 
 
 def predict_graph(
@@ -135,34 +66,84 @@ def predict_graph(
     stack = stack.rechunk((chunks[0], (bands,), chunks[1], chunks[2]))
     # A single chunk has no neighbour to overlap with, and dask refuses a depth larger than the axis.
     depth_y, depth_x = (d if len(c) > 1 else 0 for d, c in zip(depth, chunks[1:], strict=True))
-    # Overlapped along y, then along x: 8 tasks a chunk instead of 12, because the corners come with the second step.
-    rows = da.overlap.overlap(stack, depth={_Y: depth_y}, boundary="none", allow_rechunk=False)
-    arrays, depths = [rows], [{_X: depth_x}]
-    if settings.normalize == "scene":
-        arrays.append(_scene_statistics(stack, settings))
-        depths.append({})
+    tables = [_scene_statistics(stack, settings)] if settings.normalize == "scene" else []
     if scales is not None:
-        arrays.append(_along_time(scales, chunks[0]))
-        depths.append({})
-    names = [stack.name, *(array.name for array in arrays[1:])]
+        tables.append(_along_time(scales, chunks[0]))
     labels = settings.output == "labels"
-    shape = (*(() if timeless else (chunks[0],)), *(() if labels else ((settings.codes,),)), chunks[1], chunks[2])
-    dropped = [*([_TIME] if timeless else []), *([_BAND] if labels or timeless else [])]
-    dtype = np.dtype(np.float32 if settings.output == "probability" else np.uint8)
-    result: da.Array = da.map_overlap(
+    how = overlap_kind()
+    names = [stack.name, *(table.name for table in tables)]
+    # The token of the usual way has no word for it: its names stay what they were.
+    token = tokenize(names, settings, chunks, depth, timeless, *([how] if how != "map_overlap" else []))
+    mapped = map_padded if how == "edges" else _map_overlap
+    return mapped(
         _PredictBlock(settings, chunks, (depth_y, depth_x), timeless=timeless),
-        *arrays,
-        depth=depths,
+        stack,
+        *tables,
+        depth=(depth_y, depth_x),
+        chunks=(*(() if timeless else (chunks[0],)), *(() if labels else ((settings.codes,),)), chunks[1], chunks[2]),
+        axes=(*(() if timeless else (_TIME,)), *(() if labels else (None,)), _Y, _X),
+        dtype=np.dtype(np.float32 if settings.output == "probability" else np.uint8),
+        name="cloudmask-" + token,
+    )
+
+
+def overlap_kind() -> OverlapKind:
+    """Return how blocks get their halo, as dask's configuration says under ``xcloudmask.overlap``.
+
+    Returns
+    -------
+    str
+        ``"map_overlap"``, the default: some ten tasks a chunk; a neighbour is sent the pixels that it needs and no
+        more. ``"edges"``: three tasks a chunk and less memory, but each neighbour is sent all four edges of a block,
+        which costs eight times the traffic between the workers of a large cluster. Meant for one machine.
+
+    Raises
+    ------
+    ArgumentError
+        The configuration holds something else.
+
+    Examples
+    --------
+    >>> import dask
+    >>> with dask.config.set({"xcloudmask.overlap": "edges"}):
+    ...     overlap_kind()
+    'edges'
+    """
+    kind: OverlapKind = dask.config.get("xcloudmask.overlap", "map_overlap")
+    if kind not in get_args(OverlapKind):
+        known = " or ".join(map(repr, get_args(OverlapKind)))
+        raise ArgumentError(f"dask's configuration has xcloudmask.overlap = {kind!r}. Expected {known}.")
+    return kind
+
+
+def _map_overlap(
+    function: _PredictBlock,
+    stack: da.Array,
+    *tables: da.Array,
+    depth: tuple[int, int],
+    chunks: Chunks,
+    axes: tuple[int | None, ...],
+    dtype: npt.DTypeLike,
+    name: str,
+) -> da.Array:
+    # Overlapped along y, then along x: 8 tasks a chunk instead of 12, because the corners come with the second step.
+    rows = da.overlap.overlap(stack, depth={_Y: depth[0]}, boundary="none", allow_rechunk=False)
+    timeless, labels = _TIME not in axes, None not in axes
+    result: da.Array = da.map_overlap(
+        function,
+        rows,
+        *tables,
+        depth=[{_X: depth[1]}, *({} for _ in tables)],
         boundary="none",
         trim=False,
         align_arrays=False,
         allow_rechunk=False,
-        drop_axis=dropped,
+        drop_axis=[*([_TIME] if timeless else []), *([_BAND] if labels or timeless else [])],
         new_axis=[0] if timeless and not labels else None,
-        chunks=shape,
+        chunks=chunks,
         dtype=dtype,
-        meta=np.empty((0,) * len(shape), dtype),
-        name="cloudmask-" + tokenize(names, settings, chunks, depth, timeless),
+        meta=np.empty((0,) * len(chunks), dtype),
+        name=name,
     )
     return result
 

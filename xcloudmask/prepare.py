@@ -15,13 +15,13 @@ import xarray as xr
 from xcloudmask.bands import BandSelection, select_bands
 from xcloudmask.errors import ChunkError, InputError, NotACubeError
 from xcloudmask.geometry import Geometry, plan_geometry, resolution_factor, upsample_factor
-from xcloudmask.graph import add_time, stack_planes
 from xcloudmask.grid import resolution_m, spatial_dims, time_dim
 from xcloudmask.models.registry import get_spec
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.options import Options, scale_pairs
 from xcloudmask.radiometry import band_scales, known_scale, nodata_values, scale_rows
 from xcloudmask.settings import EngineSettings, Output
+from xcloudmask.stacking import add_time, stack_planes
 
 __all__ = ["Prepared", "prepare_cube"]
 

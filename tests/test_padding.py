@@ -1,0 +1,109 @@
+"""Blocks padded by edges give what map_overlap gives."""
+
+from __future__ import annotations
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+from cubes import odc_dataset
+from dask.array.overlap import overlap
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import xcloudmask
+from xcloudmask.errors import ArgumentError
+from xcloudmask.padding import map_padded
+
+EDGES = {"xcloudmask.overlap": "edges"}
+REACH = 80
+
+
+def padded_itself(block, block_id):
+    """Each block as it was padded, in the corner of a plane of a size that all share."""
+    plane = np.zeros((*block.shape[:2], REACH, REACH), block.dtype)
+    plane[..., : block.shape[2], : block.shape[3]] = block
+    return plane
+
+
+@st.composite
+def cut(draw, depth):
+    sizes = draw(st.lists(st.integers(max(depth, 1), 12), min_size=1, max_size=4))
+    return tuple(sizes)
+
+
+@given(data=st.data(), depth=st.tuples(st.integers(0, 6), st.integers(0, 6)))
+@settings(deadline=None, max_examples=40)
+def test_blocks_are_padded_as_dask_does(data, depth):
+    rows, columns = data.draw(cut(depth[0])), data.draw(cut(depth[1]))
+    depth = tuple(d if len(sizes) > 1 else 0 for d, sizes in zip(depth, (rows, columns), strict=True))
+    pixels = np.arange(2 * 3 * sum(rows) * sum(columns)).reshape(2, 3, sum(rows), sum(columns))
+    stack = da.from_array(pixels, chunks=((1, 1), (3,), rows, columns))
+    chunks = ((1, 1), (3,), (REACH,) * len(rows), (REACH,) * len(columns))
+    ours = map_padded(padded_itself, stack, depth=depth, chunks=chunks, axes=(0, None, 2, 3), dtype=int, name="ours")
+    theirs = overlap(stack, depth={2: depth[0], 3: depth[1]}, boundary="none", allow_rechunk=False)
+    for y in range(len(rows)):
+        for x in range(len(columns)):
+            expected = theirs.blocks[:, :, y, x].compute(scheduler="synchronous")
+            block = ours.blocks[:, :, y, x].compute(scheduler="synchronous")
+            np.testing.assert_array_equal(block[..., : expected.shape[2], : expected.shape[3]], expected)
+            assert block.sum() == expected.sum()
+
+
+@pytest.mark.parametrize("normalize", ["chunk", "lattice", "scene"])
+@pytest.mark.parametrize("times", [1, 3])
+def test_masks_are_the_same_to_the_last_bit(tiny_model, normalize, times):
+    cube = odc_dataset(shape=(150, 170), times=times, chunks=64)
+    arguments = {"model": tiny_model, "normalize": normalize}
+    usual = cube.cloudmask.predict(**arguments)
+    with dask.config.set(EDGES):
+        lean = cube.cloudmask.predict(**arguments)
+    assert lean.data.name != usual.data.name
+    assert lean.chunks == usual.chunks
+    np.testing.assert_array_equal(lean, usual)
+
+
+@pytest.mark.parametrize("categorise", [True, False])
+@pytest.mark.parametrize("timeless", [True, False])
+def test_shapes_of_all_outputs(tiny_model, categorise, timeless):
+    cube = odc_dataset(shape=(150, 170), times=1, chunks=64)
+    cube = cube.isel(time=0) if timeless else cube
+    usual = cube.cloudmask.predict(model=tiny_model, categorise=categorise)
+    with dask.config.set(EDGES):
+        lean = cube.cloudmask.predict(model=tiny_model, categorise=categorise)
+    assert (lean.dims, lean.dtype, lean.chunks) == (usual.dims, usual.dtype, usual.chunks)
+    np.testing.assert_array_equal(lean, usual)
+
+
+def test_names_do_not_depend_on_the_process_but_on_the_input(tiny_model):
+    with dask.config.set(EDGES):
+        first, again, other = (
+            odc_dataset(shape=(150, 170), times=times, chunks=64).cloudmask.predict(model=tiny_model).data.name
+            for times in (1, 1, 2)
+        )
+    assert first == again
+    assert first != other
+
+
+def test_two_tasks_a_chunk_beside_the_stack(tiny_model):
+    cube = odc_dataset(shape=(256, 256), times=1, chunks=64)
+    with dask.config.set(EDGES):
+        mask = cube.cloudmask.predict(model=tiny_model)
+    graph = mask.data.__dask_graph__()
+    own = [key for key in graph if str(key[0]).startswith(("cloudmask-edges", mask.data.name))]
+    assert len(own) == 2 * mask.data.npartitions
+
+
+def test_a_process_pool_gives_the_same(tiny_model):
+    cube = odc_dataset(shape=(150, 170), times=1, chunks=64)
+    with dask.config.set(EDGES):
+        mask = cube.cloudmask.predict(model=tiny_model)
+    np.testing.assert_array_equal(mask.compute(scheduler="processes", num_workers=2), mask.compute())
+
+
+def test_an_unknown_kind_of_overlap(tiny_model):
+    with (
+        dask.config.set({"xcloudmask.overlap": "none"}),
+        pytest.raises(ArgumentError, match=r"'none'\. Expected 'map_overlap' or 'edges'"),
+    ):
+        xcloudmask.predict(odc_dataset(shape=(64, 64), times=1), model=tiny_model)
