@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
+from pathlib import Path
 
 import dask
 import numpy as np
@@ -399,6 +400,39 @@ def test_no_mask(tmp_path):
     with pytest.raises(ArgumentTypeError, match="no mask"):
         to_stac([3], tmp_path / "stac")
     assert not (tmp_path / "stac").exists()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (3000, 1), (2, 1025)])
+def test_shapes(shape, tmp_path):
+    mask = make_mask(TIMES[:1], shape=shape)
+    (item,) = all_items(to_stac(mask, tmp_path))
+    validate(item.to_dict(include_self_link=False))
+    np.testing.assert_array_equal(odc.stac.load([item], bands=["mask"])["mask"], mask)
+    from PIL import Image
+
+    with Image.open(item.assets["thumbnail"].get_absolute_href()) as picture:
+        assert max(picture.size) <= 512
+
+
+def test_a_dimension_too_many(tmp_path):
+    with pytest.raises(NotACubeError, match="'run'"):
+        to_stac(make_mask().expand_dims("run"), tmp_path / "stac")
+    assert not (tmp_path / "stac").exists()
+
+
+def test_no_dates(tmp_path):
+    with pytest.raises(ArgumentError, match="no mask"):
+        to_stac(make_mask().isel(time=[]), tmp_path / "stac")
+
+
+def test_nothing_below_knows_of_it():
+    """Items are made of masks, files and models, and not the other way round."""
+    root = Path(xcloudmask.__file__).parent
+    above = ("cli", "webreport", "stac/out", "__init__.py", "_accessor.py")
+    for path in root.rglob("*.py"):
+        place = path.relative_to(root).as_posix()
+        if not place.startswith(above):
+            assert "stac.out" not in path.read_text(), place
 
 
 def test_other_names_and_order_of_dimensions(tmp_path):

@@ -211,7 +211,9 @@ def test_items_by_pystac_in_the_same_layout_stay(tmp_path):
     to_stac(make_mask(TIMES[:1]), tmp_path)
     folder = tmp_path / "cloud-masks" / "mine"
     folder.mkdir()
-    item = read(next((tmp_path / "cloud-masks").glob("cloud*/*.json"))) | {"id": "mine"}
+    bbox = [1.0, 2.0, 0.0, 30.0, 4.0, 100.0]
+    item = {"type": "Feature", "stac_version": "1.1.0", "id": "mine", "geometry": None, "bbox": bbox, "links": []}
+    item |= {"properties": {"datetime": "2020-01-01T00:00:00+00:00"}, "assets": {}}
     write_document(folder / "mine.json", item)
     path = tmp_path / "cloud-masks" / "collection.json"
     document = read(path)
@@ -220,6 +222,9 @@ def test_items_by_pystac_in_the_same_layout_stay(tmp_path):
     catalogue = to_stac(make_mask(TIMES[1:]), tmp_path)
     assert len(list(catalogue.get_items(recursive=True))) == 3
     assert read(folder / "mine.json") == item
+    extent = read(path)["extent"]
+    assert extent["temporal"]["interval"][0][0] == "2020-01-01T00:00:00+00:00"
+    assert extent["spatial"]["bbox"][0][:3] == [1.0, 2.0, 30.0]
 
 
 @pytest.mark.parametrize("damage", ["{", None, "{}", '{"id": "a", "properties": {"datetime": "never"}}'])

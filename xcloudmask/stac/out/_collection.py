@@ -101,10 +101,9 @@ def collection_document(
     """
     old = existing or {}
     documents = list(items.values())
-    style = documents[0]["properties"]["xcloudmask:output_style"]
     defaults = {
         "title": "Cloud masks",
-        "description": f"Cloud and cloud shadow masks ({style}) made with xcloudmask.",
+        "description": "Cloud and cloud shadow masks made with xcloudmask.",
         "license": "other",
     }
     texts = {key: told.get(key, old.get(key, text)) for key, text in defaults.items()}
@@ -184,11 +183,18 @@ def _extensions(old: Document, documents: Sequence[Document], definitions: Mappi
 
 
 def _extent(documents: Sequence[Document]) -> Document:
-    boxes = [item["bbox"] for item in documents if item.get("bbox")]
+    boxes = [box for item in documents if (box := _flat_box(item.get("bbox"))) is not None]
     ends = [_span(item["properties"]) for item in documents]
     first = min((start for start, _ in ends if start), key=_moment, default=None)
     last = max((end for _, end in ends if end), key=_moment, default=None)
     return {"spatial": {"bbox": [_around(boxes)]}, "temporal": {"interval": [[first, last]]}}
+
+
+def _flat_box(box: Any) -> list[float] | None:
+    """Return west, south, east, north; items of others may have heights as well, or none of it."""
+    if not isinstance(box, list) or not all(isinstance(side, int | float) for side in box):
+        return None
+    return {4: box, 6: [*box[:2], *box[3:5]]}.get(len(box))
 
 
 def _span(properties: Mapping[str, Any]) -> tuple[str | None, str | None]:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xcloudmask.classes import OutputStyle
+from xcloudmask.classes import CLASS_DIM, OutputStyle
 from xcloudmask.errors import ArgumentError, ArgumentTypeError, NotACubeError, ReadError
-from xcloudmask.grid import time_dim
+from xcloudmask.grid import spatial_dims, time_dim
 from xcloudmask.io._raster import is_url, open_quietly
 from xcloudmask.io.zarr import ZARR_FILES, check_writable, open_mask
 from xcloudmask.masks import to_style
@@ -93,6 +93,11 @@ def _of_array(mask: xr.DataArray, when: When | None, store: str | None = None) -
             f"Items hold codes or percentages (uint8), not {mask.dtype}. Type: predict(categorise=False)"
         )
     time = time_dim(mask)
+    others = [str(dim) for dim in mask.dims if dim not in (*spatial_dims(mask), time, CLASS_DIM)]
+    if others:
+        raise NotACubeError(
+            f"The mask has a dimension {others[0]!r} beside time, y and x. Type: mask.isel({others[0]}=0)"
+        )
     if time is None:
         dates = [mask]
     else:
