@@ -13,8 +13,8 @@ from xcloudmask._optional import require
 
 __all__ = ["Band", "Picked", "count_clear", "geomedian_block", "median_block", "merge_picked", "pick_block"]
 
-STRIP_VALUES = 4_000_000
-"""Values that are sorted or iterated over at a time: some 30 MB of working memory, whatever the block."""
+STRIP_VALUES = 1_000_000
+"""Values that are sorted or iterated over at a time: some 10 MB of working memory, whatever the block."""
 
 GEOMEDIAN_EPS = 1e-5
 """The iteration ends when a step is below this share of the spread of the observations."""
@@ -39,7 +39,7 @@ class Band:
 class Picked:
     """The best observation of each pixel so far."""
 
-    score: npt.NDArray[np.float64]
+    score: npt.NDArray[np.float32]
     """(1, y, x); the lowest is the best; infinity where there is none."""
     index: npt.NDArray[np.int32]
     """(1, y, x); which date, counted in order of time; -1 for none."""
@@ -148,7 +148,7 @@ def geomedian_block(
             result[0, ..., rows, :] = _finished(part, enough & seen.any(axis=0), band)
             first += number
     nothing = np.full(count.shape, -1, np.int32)
-    return Picked(score=np.full(count.shape, np.inf), index=nothing, count=count, values=results)
+    return Picked(score=np.full(count.shape, np.inf, np.float32), index=nothing, count=count, values=results)
 
 
 def pick_block(
@@ -182,12 +182,12 @@ def pick_block(
     """
     seen = clear[codes]
     count = seen.sum(axis=0, dtype=np.uint16, keepdims=True)
-    order = dates.astype(np.float64).reshape(-1, 1, 1)
-    score = {"first": order, "last": -order}[by] if by != "distance" else -values[0].astype(np.float64)
+    order = dates.astype(np.float32).reshape(-1, 1, 1)
+    score = {"first": order, "last": -order}[by] if by != "distance" else -values[0].astype(np.float32)
     images = values if by != "distance" else values[1:]
     for one, band in zip(images, bands, strict=True):
         seen &= _all_have_data(one, band.nodata)
-    score = np.where(seen, score, np.inf)
+    score = np.where(seen, score, np.float32(np.inf))
     best = score.argmin(axis=0, keepdims=True)
     found = seen.any(axis=0, keepdims=True)
     picked = [

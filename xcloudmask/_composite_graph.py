@@ -32,7 +32,7 @@ __all__ = ["BLOCK_BYTES", "Composite", "Job", "composite_graph"]
 BLOCK_BYTES = 2**28
 """A block with all dates of a period holds no more, unless a chunk of the cube has one pixel."""
 
-SPLIT_EVERY = 8
+SPLIT_EVERY = 4
 """Blocks of picked pixels that are compared at a time."""
 
 Method = Literal["median", "geomedian", "best-pixel", "first-clear", "last-clear"]

@@ -211,7 +211,8 @@ def _check_scales(name: Hashable, array: xr.DataArray, dim: str, table: Sensor |
         if coord.chunks is not None:
             raise InputError(
                 f"The coordinate {coord.name!r} is a dask array, which is not computed: the scale of {name!r} may "
-                f"differ from date to date. Type: cube = cube.assign_coords({coord.name}=cube[{coord.name!r}].compute())"
+                "differ from date to date. Type: "
+                f"cube = cube.assign_coords({coord.name}=cube[{coord.name!r}].compute())"
             )
         values = np.moveaxis(coord.values, coord.get_axis_num(dim), 0)
         if not np.array_equal(values, np.broadcast_to(values[:1], values.shape), equal_nan=True):
