@@ -48,10 +48,10 @@ def lazy_mask(days=(1, 2), **options) -> xr.DataArray:
     return make_mask(days, chunks={"time": 1, "y": CHUNK_PX, "x": CHUNK_PX}, **options)
 
 
-def append(repo: str, days: list[int], seed: int = 0, scheduler: str = "synchronous") -> None:
+def append(repo: str, days: list[int], size_px: int = SIZE_PX) -> None:
     """A job: append dates."""
-    with dask.config.set(scheduler=scheduler):
-        to_icechunk(lazy_mask(days, seed=seed), repo, append_dim="time")
+    with dask.config.set(scheduler="synchronous"):
+        to_icechunk(lazy_mask(days, size_px=size_px), repo, append_dim="time")
 
 
 def append_one_by_one(repo: str, days: list[int]) -> None:
@@ -85,5 +85,5 @@ def _random_block(block_info=None) -> np.ndarray:
 
 def append_twice(repo: str, first: list[int], then: list[int]) -> None:
     """A job: two commits, the first of more than one date."""
-    append(repo, first)
-    append(repo, then)
+    append(repo, first, size_px=2 * CHUNK_PX)
+    append(repo, then, size_px=2 * CHUNK_PX)

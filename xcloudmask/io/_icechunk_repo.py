@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -188,8 +189,10 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{error.strerror or error}."
     text = str(error)
-    causes = re.findall(r"[|`]->\s*(.+)", text) or re.findall(r"x (.+)", text) or [text]
-    return f"{causes[-1].strip().rstrip('.')}."
+    cause = text.rpartition("-> ")[2] if "-> " in text else text.strip().removeprefix("x ")
+    # Lines are wrapped, also at hyphens; the first that is empty ends the cause.
+    lines = takewhile(bool, (line.strip(" |") for line in cause.splitlines()))
+    return " ".join(lines).replace("- ", "-").rstrip(".") + "."
 
 
 @contextmanager
