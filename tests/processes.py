@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-PRELOADED = ["pytest", "numpy", "dask.array", "xarray", "zarr", "xcloudmask"]
+PRELOADED = ["pytest", "numpy", "dask.array", "xarray", "zarr", "odc.geo.crs", "distributed", "xcloudmask"]
 LONGEST_S = 240.0
 
 _CONTEXT = multiprocessing.get_context("forkserver")

@@ -12,10 +12,11 @@ import numpy as np
 import xarray as xr
 
 from xcloudmask.errors import ArgumentError, WriteError
+from xcloudmask.grid import time_dim
 from xcloudmask.io._identity import check_same
 from xcloudmask.io._overlay import HeldStore
 from xcloudmask.io._partial import remove_partial
-from xcloudmask.io._regions import box_of, check_box, runs
+from xcloudmask.io._regions import box_of, check_box, check_labels, runs
 from xcloudmask.io._stored import UNFINISHED, open_stored
 
 __all__ = ["append_dates", "check_dates", "write_region"]
@@ -41,6 +42,8 @@ def check_dates(mask: xr.DataArray, dim: Hashable) -> None:
             f"append_dim={dim!r}: the mask has no such dimension, it has {', '.join(map(str, mask.dims))}. For "
             "a single date, type: mask.expand_dims('time')"
         )
+    if dim != time_dim(mask):
+        raise ArgumentError(f"append_dim={dim!r} is not the time dimension of the mask. Type: {time_dim(mask)!r}")
     if dim not in mask.indexes:
         raise ArgumentError(
             f"append_dim={dim!r} has no coordinate, so nothing tells which dates are there already. Type: "
@@ -82,11 +85,12 @@ def append_dates(mask: xr.DataArray, held: HeldStore, *, dim: Hashable, compute:
     """
     existing = open_stored(held, label=held.label)
     check_same(existing.isel({dim: slice(0, 1)}), mask, target=held.label)
-    held.probe()
     places, total = _places(existing, mask, dim)
+    coords = _coords_along(existing, mask, dim, label=held.label, compute=compute)
+    held.probe()
     _mark_overwritten(held, mask, dim, [row for row, place in enumerate(places) if place < existing.sizes[dim]])
     _enlarge(held, dim, total)
-    coords = _coords_along(existing, mask, dim, label=held.label, compute=compute)
+    held.alone = True
     unit = _unit(existing)[existing.get_axis_num(dim)]
     rows = {place: row for row, place in enumerate(places)}
     writes = []
@@ -134,6 +138,7 @@ def write_region(mask: xr.DataArray, held: HeldStore, *, region: Any, compute: b
     unit = dict(zip(existing.dims, _unit(existing), strict=True))
     check_box(box, unit, dict(existing.sizes))
     check_same(existing.isel(box), mask, target=held.label)
+    check_labels(existing.isel(box), mask, label=held.label)
     data = mask.transpose(*existing.dims).data
     written = _write(held, existing, data, box)
     if not compute:
@@ -274,7 +279,9 @@ def _cut(length: int, size: int) -> tuple[int, ...]:
 
 def _write_coords(held: HeldStore, coords: xr.Dataset, region: Mapping[Any, slice]) -> None:
     """Write coordinates into what is held back; they are small, and nobody else writes them."""
-    coords.reset_coords().to_zarr(held, region=dict(region), mode="r+", consolidated=True, safe_chunks=False)
+    # What has an index is left out of a region by xarray.
+    plain = coords.drop_indexes(list(coords.indexes)).reset_coords()
+    plain.to_zarr(held, region=dict(region), mode="r+", consolidated=True, safe_chunks=False)
 
 
 def _chunk_ranges(existing: xr.DataArray, touched: Mapping[Hashable, list[int]]) -> tuple[list[int], ...]:

@@ -44,6 +44,8 @@ class HeldStore(Store):
         """What is held back, by key."""
         self.seen: bytes | None = None
         """The root as it was read; `commit` refuses to write over another one."""
+        self.alone = False
+        """Whether nobody else may change the root, from before the first chunk on."""
 
     # -- what is committed -------------------------------------------------------------------------------------------
 
@@ -85,11 +87,7 @@ class HeldStore(Store):
 
     def commit(self) -> None:
         """Write what is held back: the root last."""
-        if self._fetch(ROOT) != self.seen:
-            raise WriteError(
-                f"{self.label} was changed by another writer meanwhile. Nothing of this write is visible. Only one "
-                "process at a time may add dates: type the same again."
-            )
+        self._check_seen(self._fetch(ROOT))
         self._put(sorted((key for key in self.held if key != ROOT), key=lambda key: key.endswith(ROOT)))
         self._put([ROOT])
         self.seen = self.held[ROOT].to_bytes()
@@ -99,6 +97,13 @@ class HeldStore(Store):
         with self._named("replaced"):
             sync(self.store.delete(ROOT))
             sync(self.store.delete_dir(""))
+
+    def _check_seen(self, found: bytes | None) -> None:
+        if found != self.seen:
+            raise WriteError(
+                f"{self.label} was changed by another writer meanwhile. Nothing of this write is visible. Only one "
+                "process at a time may add dates: type the same again."
+            )
 
     def _fetch(self, key: str) -> bytes | None:
         with self._named("read"):
@@ -153,6 +158,10 @@ class HeldStore(Store):
             self.held[key] = value
             return
         with self._named("written"):
+            if self.alone:
+                root = await self.store.get(ROOT, default_buffer_prototype())
+                self._check_seen(None if root is None else root.to_bytes())
+                self.alone = False
             await self.store.set(key, value)
 
     async def delete(self, key: str) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xcloudmask.errors import ArgumentError, ArgumentTypeError
+from xcloudmask.errors import ArgumentError, ArgumentTypeError, WriteError
 from xcloudmask.grid import spatial_dims
 
-__all__ = ["Box", "box_of", "check_box", "runs"]
+__all__ = ["Box", "box_of", "check_box", "check_labels", "runs"]
 
 Box = dict[Hashable, slice]
 """Start and stop along every dimension."""
@@ -128,6 +128,32 @@ def check_box(box: Box, unit: Mapping[Hashable, int], sizes: Mapping[Hashable, i
                 f"would undo this one. Expected whole chunks. Type: region={{{str(dim)!r}: slice({whole.start}, "
                 f"{whole.stop})}} with a mask of that part, or choose other chunks= or shards= for a new store."
             )
+
+
+def check_labels(existing: xr.DataArray, mask: xr.DataArray, *, label: str) -> None:
+    """Refuse a mask of other dates, or other classes, than those of the region.
+
+    Parameters
+    ----------
+    existing
+        The region, as the store holds it.
+    mask
+        What is to be written there.
+    label
+        The name of the store.
+
+    Raises
+    ------
+    WriteError
+        They differ.
+    """
+    for dim in set(existing.indexes) & set(mask.indexes) - set(spatial_dims(existing)):
+        there, here = existing.indexes[dim], mask.indexes[dim]
+        for old, new in zip(there, here, strict=True):
+            if old != new:
+                raise WriteError(
+                    f"{label} has {dim} = {old} in that region, and the mask has {new}. Type: region='auto'"
+                )
 
 
 def _found(existing: xr.DataArray, mask: xr.DataArray, dim: Hashable, label: str) -> slice:

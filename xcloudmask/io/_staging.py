@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ try:
 except ImportError:  # Windows: nothing tells there whether the writer of a folder is still alive
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["replace_folder", "staged_folder"]
+__all__ = ["locked_folder", "replace_folder", "staged_folder"]
 
 _LOCK = ".xcloudmask-lock"
+_SYNC_THREADS = 4
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
@@ -70,6 +72,45 @@ def staged_folder(target: Path) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def locked_folder(folder: Path | None, *, label: str) -> Iterator[None]:
+    """Keep others of this package from adding dates to a store at the same time; only local folders can be locked.
+
+    Parameters
+    ----------
+    folder
+        The store; None where it is not local.
+    label
+        Its name, for messages.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    WriteError
+        Somebody else is at it.
+    """
+    if folder is None or fcntl is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise WriteError(
+                f"{label}: another process is adding dates. Only one at a time may: type the same again when it is "
+                "done."
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
 def replace_folder(staged: Path, target: Path, *, overwrite: bool = True) -> None:
     """Rename a finished folder to its target, after all its bytes are on the disk.
 
@@ -113,10 +154,11 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _sync_tree(folder: Path) -> None:
-    for root, _, files in os.walk(folder):
-        for name in files:
-            _sync(Path(root, name))
-        _sync(Path(root))
+    """Sync a folder and all in it; many at a time, which the journal of the disk writes together."""
+    paths = (Path(root, name) for root, _, files in os.walk(folder) for name in (".", *files))
+    with ThreadPoolExecutor(_SYNC_THREADS) as pool:
+        for _ in pool.map(_sync, paths):
+            pass
 
 
 def _sync(path: Path) -> None:

@@ -16,7 +16,7 @@ from xcloudmask.io._append import append_dates, check_dates, write_region
 from xcloudmask.io._chunks import ChunkChoice, WritePlan, plan_write
 from xcloudmask.io._layout import laid_out, storable
 from xcloudmask.io._overlay import HeldStore
-from xcloudmask.io._staging import replace_folder, staged_folder
+from xcloudmask.io._staging import locked_folder, replace_folder, staged_folder
 from xcloudmask.io._stored import open_stored, stored_name, warn_unfinished
 from xcloudmask.io._targets import Store, label_of, local_path, open_target
 
@@ -125,7 +125,9 @@ def to_zarr(
     if exists and region is not None:
         done = write_region(mask, held, region=region, compute=compute)
     elif exists and append_dim is not None:
-        done = append_dates(storable(mask, compute=compute), held, dim=append_dim, compute=compute)
+        with locked_folder(target, label=held.label):
+            held.load_root()
+            done = append_dates(storable(mask, compute=compute), held, dim=append_dim, compute=compute)
     elif exists and mode != "w":
         raise WriteError(f"{held.label} exists. Type: mode='w' to replace it, or another name.")
     else:
