@@ -17,7 +17,7 @@ __all__ = ["draw", "finish", "make_axes", "resolve_layout"]
 
 _PANEL_INCHES = (2.2, 4.0)
 """Smallest and largest width of a panel."""
-_WIDTH_INCHES = 14.0
+_WIDTH_INCHES = 11.0
 """Width of a figure, where its panels are not as small as they may be."""
 _LEGEND_INCHES = 1.15
 """Width of an entry of the legend."""

@@ -175,7 +175,8 @@ def _extent(
 def _same_place(back: Any, longitude: Floats, latitude: Floats, x: Floats, y: Floats) -> npt.NDArray[np.bool_]:
     """Tell points on the globe from those beside it, which PROJ may bring to some other place on it."""
     x_again, y_again = (np.asarray(values) for values in back.transform(longitude, latitude))
-    close = max(float(np.ptp(x)), float(np.ptp(y))) * 1e-3
+    # There and back, datums may differ by some metres; points beside the globe are off by much more.
+    close = max(float(np.ptp(x)) * 0.1, float(np.ptp(y)) * 0.1, 1000.0)
     with np.errstate(invalid="ignore"):
         same: npt.NDArray[np.bool_] = (np.abs(x_again - x) < close) & (np.abs(y_again - y) < close)
     return same & np.isfinite(longitude) & np.isfinite(latitude)

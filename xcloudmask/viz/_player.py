@@ -22,7 +22,7 @@ body { font: 14px/1.4 system-ui, sans-serif; margin: 8px; color: #222; backgroun
 .controls { display: flex; gap: 10px; align-items: center; margin-bottom: 8px; flex-wrap: wrap; }
 .controls input { flex: 1 1 160px; max-width: 480px; }
 .controls output { font-variant-numeric: tabular-nums; min-width: 15em; }
-.panels { display: flex; gap: 8px; flex-wrap: wrap; }
+.panels { display: flex; gap: 8px; flex-wrap: WRAPPING; }
 figure { margin: 0; flex: 0 1 ANYpx; min-width: 0; }
 figcaption { min-height: 1.4em; overflow-wrap: anywhere; }
 figure img { display: block; width: 100%; aspect-ratio: RATIO; image-rendering: pixelated; border: 1px solid #555; }
@@ -113,6 +113,8 @@ def html_page(
             panels.append({"title": panel.title, "url": data_url(*encoded)})
         frames.append({"title": facet.title, "panels": panels})
     parts = {
+        # Image and mask belong side by side, however narrow the window; five panels would become too small.
+        "WRAPPING": "wrap" if frames and len(frames[0]["panels"]) > 3 else "nowrap",
         "ANY": str(max(columns, _SMALLEST_PX)),
         "RATIO": f"{columns} / {rows * aspect:.6g}",
         "LAST": str(len(frames) - 1),
