@@ -107,3 +107,14 @@ def test_an_unknown_kind_of_overlap(tiny_model):
         pytest.raises(ArgumentError, match=r"'none'\. Expected 'map_overlap' or 'edges'"),
     ):
         xcloudmask.predict(odc_dataset(shape=(64, 64), times=1), model=tiny_model)
+
+
+def test_the_plan_counts_the_tasks(tiny_model):
+    cube = odc_dataset(shape=(1024, 1024), times=1, chunks=64)
+    usual = cube.cloudmask.plan(model=tiny_model).tasks
+    with dask.config.set(EDGES):
+        plan = cube.cloudmask.plan(model=tiny_model)
+        graph = dask.optimize(cube.cloudmask.predict(model=tiny_model).data)[0].__dask_graph__()
+    assert plan.tasks < usual
+    loading = 3 * plan.blocks  # a task a band, which dask does not fuse for arrays in memory
+    assert len(dict(graph)) - loading == pytest.approx(plan.tasks, rel=0.01)

@@ -22,7 +22,7 @@ from xcloudmask.padding import map_padded
 from xcloudmask.scene import reduce_scene_moments, scene_moments_block
 from xcloudmask.settings import EngineSettings
 
-__all__ = ["OverlapKind", "map_with_halo", "overlap_kind", "predict_graph"]
+__all__ = ["OverlapKind", "map_overlapped", "map_with_halo", "overlap_kind", "predict_graph"]
 
 Chunks = tuple[tuple[int, ...], ...]
 OverlapKind = Literal["map_overlap", "edges"]
@@ -74,7 +74,7 @@ def predict_graph(
     names = [stack.name, *(table.name for table in tables)]
     # The token of the usual way has no word for it: its names stay what they were.
     token = tokenize(names, settings, chunks, depth, timeless, *([how] if how != "map_overlap" else []))
-    mapped = map_padded if how == "edges" else _map_overlap
+    mapped = map_padded if how == "edges" else map_overlapped
     return mapped(
         _PredictBlock(settings, chunks, (depth_y, depth_x), timeless=timeless),
         stack,
@@ -116,7 +116,7 @@ def overlap_kind() -> OverlapKind:
     return kind
 
 
-def _map_overlap(
+def map_overlapped(
     function: _PredictBlock,
     stack: da.Array,
     *tables: da.Array,
@@ -126,6 +126,7 @@ def _map_overlap(
     dtype: npt.DTypeLike,
     name: str,
 ) -> da.Array:
+    """Map a function over blocks that dask overlaps; arguments and result are those of `padding.map_padded`."""
     # Overlapped along y, then along x: 8 tasks a chunk instead of 12, because the corners come with the second step.
     rows = da.overlap.overlap(stack, depth={_Y: depth[0]}, boundary="none", allow_rechunk=False)
     timeless, labels = _TIME not in axes, None not in axes

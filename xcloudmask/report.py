@@ -10,13 +10,14 @@ import numpy as np
 
 from xcloudmask._advice import pixel_ratio, warnings
 from xcloudmask._tables import html_table
+from xcloudmask.graph import overlap_kind
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.prepare import Prepared
 
 __all__ = ["Plan", "describe"]
 
-_TASKS_PER_CHUNK = {True: 10, False: 4}
-"""Tasks of a chunk with and without neighbours, beyond those that load the cube (`python -m benchmarks graph`)."""
+_TASKS_PER_CHUNK = {"map_overlap": (4, 10), "edges": (2, 3)}
+"""Tasks of a chunk without and with neighbours, beyond those that load the cube (`python -m benchmarks overlap`)."""
 
 _BYTES_PER_CELL = {"bf16": 110, "fp16": 110, "fp32": 180, "auto": 180}
 """Memory that the shipped network takes per cell of a tile, rounded up; measured by `python -m benchmarks memory`."""
@@ -96,10 +97,8 @@ class Plan:
         yield "chunks", " x ".join(_sizes_text(sizes) for sizes in self.chunks)
         yield "rechunk", self.rechunk or "no: the cube's own chunks"
         yield "tile", f"{self.tile_px[0]} x {self.tile_px[1]} pixels of the model fed at once"
-        yield (
-            "work",
-            f"{self.blocks} blocks, about {self.tasks} tasks, {self.pixel_ratio:.2f} pixels computed per pixel",
-        )
+        blocks = "1 block" if self.blocks == 1 else f"{self.blocks} blocks"
+        yield "work", f"{blocks}, about {self.tasks} tasks, {self.pixel_ratio:.2f} pixels computed per pixel"
         yield "memory", f"about {self.block_bytes / 1e6:,.0f} MB per block at work"
         yield "device", f"{self.device}, precision {self.precision} (auto is resolved in each worker)"
         yield from (("warning", text) for text in self.warnings)
@@ -159,7 +158,7 @@ def describe(prepared: Prepared) -> Plan:
         rechunk=_rechunk_text(prepared),
         tile_px=geometry.fed_px,
         blocks=blocks,
-        tasks=blocks * _TASKS_PER_CHUNK[not alone],
+        tasks=blocks * _TASKS_PER_CHUNK[overlap_kind()][not alone],
         pixel_ratio=pixel_ratio(prepared) * geometry.upsample**2,
         block_bytes=_block_bytes(prepared),
         device=settings.device,
