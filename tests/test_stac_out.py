@@ -127,6 +127,17 @@ def test_everything_is_valid(written):
     assert len(all_items(catalogue)) == 2
 
 
+def test_stac_pydantic_takes_it(written):
+    """A second reading of the specification."""
+    import stac_pydantic
+
+    models = {"Feature": "Item", "Collection": "Collection", "Catalog": "Catalog"}
+    for path in sorted(written[0].rglob("*.json")):
+        document = read(path)
+        if "stac_version" in document:
+            getattr(stac_pydantic, models[document["type"]]).model_validate(document)
+
+
 def test_the_official_schemas_find_faults(written):
     if official_schemas() is None:
         pytest.skip(f"no schemas: type python tests/stac_schemas.py FOLDER and set {VARIABLE}=FOLDER")
@@ -493,6 +504,28 @@ def test_a_crs_without_code(tmp_path):
     cube = odc.stac.load([item], bands=["mask"])
     assert cube.odc.geobox.crs == mask.odc.geobox.crs
     np.testing.assert_array_equal(cube["mask"], mask)
+
+
+@pytest.mark.parametrize(
+    ("crs", "origin", "pixel", "kind", "bbox"),
+    [
+        ("EPSG:3031", (-4_000.0, 3_000.0), 100.0, "Polygon", (-180, -90, 180, -89.9)),
+        ("EPSG:3995", (-4_000.0, 3_000.0), 100.0, "Polygon", (-180, 89.9, 180, 90)),
+        ("EPSG:32701", (140_000.0, 8_100_000.0), 1000.0, "MultiPolygon", (179.6, -17.8, -179.6, -17.1)),
+        ("EPSG:4326", (179.6, 10.0), 0.01, "MultiPolygon", (179.6, 9.4, -179.6, 10)),
+    ],
+)
+def test_where_degrees_end(crs, origin, pixel, kind, bbox, tmp_path):
+    mask = make_mask(TIMES[:1], crs=crs, origin=origin, pixel=pixel)
+    (item,) = all_items(to_stac(mask, tmp_path))
+    document = item.to_dict(include_self_link=False)
+    validate(document)
+    assert document["geometry"]["type"] == kind
+    assert document["bbox"] == pytest.approx(bbox, abs=0.1)
+    collection = read(tmp_path / "cloud-masks" / "collection.json")
+    assert collection["extent"]["spatial"]["bbox"] == [document["bbox"]]
+    validate(collection)
+    np.testing.assert_array_equal(odc.stac.load([item], bands=["mask"])["mask"], mask)
 
 
 # --- time ---

@@ -228,7 +228,7 @@ def _around(boxes: Sequence[Sequence[float]]) -> list[float]:
 def _wrapped(longitude: float, *, high: bool = False) -> float:
     if -180.0 <= longitude <= 180.0:
         return longitude
-    found = (longitude + 180.0) % 360.0 - 180.0
+    found = round((longitude + 180.0) % 360.0 - 180.0, 7)
     return 180.0 if high and found == -180.0 else found
 
 
