@@ -213,12 +213,11 @@ def _around(boxes: Sequence[Sequence[float]]) -> list[float]:
         return list(_WORLD)
     south, north = min(box[1] for box in boxes), max(box[3] for box in boxes)
     spans = sorted((box[0], box[2] if box[2] >= box[0] else box[2] + 360.0) for box in boxes)
-    # The widest gap between the longitudes that are covered, going once around.
-    reach, gaps = spans[0][1], []
-    for west, east in spans[1:]:
+    # The widest gap between the longitudes that are covered, going once around; before the first, by the turn before.
+    reach, gaps = max(east for _, east in spans) - 360.0, []
+    for west, east in spans:
         gaps.append((west - reach, reach, west))
         reach = max(reach, east)
-    gaps.append((spans[0][0] + 360.0 - reach, reach, spans[0][0]))
     width, east, west = max(gaps)
     if width <= 0:
         return [-180.0, south, 180.0, north]
@@ -226,7 +225,8 @@ def _around(boxes: Sequence[Sequence[float]]) -> list[float]:
 
 
 def _wrapped(longitude: float, *, high: bool = False) -> float:
-    if -180.0 <= longitude <= 180.0:
+    """Return a longitude between -180 and 180; the east of a box is never -180."""
+    if (longitude > -180.0 if high else longitude >= -180.0) and longitude <= 180.0:
         return longitude
     found = round((longitude + 180.0) % 360.0 - 180.0, 7)
     return 180.0 if high and found == -180.0 else found
