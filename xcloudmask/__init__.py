@@ -25,6 +25,7 @@ from xcloudmask.sensors import SENSORS, register_sensor
 from xcloudmask.stac.out import to_stac
 from xcloudmask.times import filter_times
 from xcloudmask.viz import animate, explore, plot
+from xcloudmask.webreport import write_report
 
 __all__ = [
     "NODATA",
@@ -62,4 +63,5 @@ __all__ = [
     "to_stac",
     "to_style",
     "to_zarr",
+    "write_report",
 ]

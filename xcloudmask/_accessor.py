@@ -16,14 +16,15 @@ import xarray as xr
 from xcloudmask import fractions, masks, viz
 from xcloudmask.clean import clean
 from xcloudmask.compare import compare_masks
-from xcloudmask.distance import cloud_distance
 from xcloudmask.composite import composite
+from xcloudmask.distance import cloud_distance
 from xcloudmask.io import to_cog, to_icechunk, to_zarr
 from xcloudmask.plan import plan
 from xcloudmask.predict import predict, predict_proba
 from xcloudmask.radiometry import to_reflectance
-from xcloudmask.times import filter_times
 from xcloudmask.stac.out import to_stac
+from xcloudmask.times import filter_times
+from xcloudmask.webreport import write_report
 
 __all__ = ["CloudMaskAccessor"]
 
@@ -86,3 +87,4 @@ class CloudMaskAccessor:
     plot = _method(viz.plot)
     animate = _method(viz.animate)
     explore = _method(viz.explore)
+    report = _method(write_report)
