@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from xcloudmask.classes import NODATA, get_style
+from xcloudmask.errors import WriteError
 from xcloudmask.io._cogfolder import SIDECAR, naming
 from xcloudmask.io._cogmeta import Counts, FileMeta, attribute_table, colour_table
 from xcloudmask.io._raster import _turns as file_turns
 from xcloudmask.io._raster import open_quietly
+from xcloudmask.io._rastercache import small_cache
 
 __all__ = ["BLOCK_PX", "CogFile"]
 
@@ -72,7 +74,7 @@ class CogFile:
         """Return the finished file and its sidecar (None for percentages), both still under temporary names."""
         from rasterio.shutil import copy
 
-        with naming(self._label), file_turns.shared():
+        with naming(self._label), file_turns.shared(), small_cache():
             with open_quietly(str(self._plain), "r+") as file:
                 file.update_tags(**self._meta.tags, **self._counts.tags())
             copy(
@@ -86,11 +88,26 @@ class CogFile:
                 OVERVIEW_RESAMPLING=self._resampling.upper(),
             )
             self._plain.unlink()
+            self._verify()
             if self._meta.bands:
                 return self._final, None
             sidecar = self._final.with_name(self._final.name + SIDECAR)
             sidecar.write_text(attribute_table(self._meta, self._counts))
         return self._final, sidecar
+
+    def _verify(self) -> None:
+        """Read the file once: what GDAL fails to write when it closes a file on a full disk is no error to it."""
+        found = Counts(self._meta)
+        with open_quietly(str(self._final)) as file:
+            for row in range(0, file.height, BLOCK_PX):
+                window = ((row, min(row + BLOCK_PX, file.height)), (0, file.width))
+                found.add(file.read(window=window))
+            levels = range(len(file.overviews(1)))
+        for level in levels:
+            with open_quietly(str(self._final), overview_level=level) as file:
+                file.checksum(1)
+        if not found.same(self._counts):
+            raise WriteError(f"{self._label} cannot be written: parts of it did not reach the disk. Is it full?")
 
     def _profile(self) -> dict[str, Any]:
         bands, height, width = self._meta.shape

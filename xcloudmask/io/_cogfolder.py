@@ -63,6 +63,11 @@ class Folder:
         """Yield a file whose header can be read."""
         yield self._root / name
 
+    def tidy(self) -> None:
+        """Remove what killed runs left, where that can be done."""
+        with suppress(OSError):
+            _remove_leftovers(self._root)
+
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """Yield a folder on the same disk, and remove it in the end; what killed runs left there goes first."""
@@ -134,15 +139,14 @@ def naming(label: str) -> Iterator[None]:
     label
         The target.
     """
-    from rasterio.errors import RasterioError
-
     try:
         yield
     except WriteError:
         raise
     except OSError as error:
         raise WriteError(f"{label} cannot be written: {error.strerror or error}.") from error
-    except RasterioError as error:
+    except Exception as error:
+        # What GDAL fails at arrives as all sorts of classes: RasterioError, others of rasterio, TypeError.
         raise WriteError(f"{label} cannot be written: {error.__cause__ or error}") from error
 
 

@@ -68,6 +68,10 @@ class Counts:
                 self.sums[code] += count
             self.valid += block.size - counts[NODATA]
 
+    def same(self, other: Counts) -> bool:
+        """Whether another one has counted the same."""
+        return self.valid == other.valid and bool((self.sums == other.sums).all())
+
     @staticmethod
     def _count(block: npt.NDArray[np.uint8], code: int) -> int:
         """Count a code some rows at a time: what is compared stays in the processor's cache."""

@@ -99,6 +99,9 @@ class RemoteFolder:
                 head.write_bytes(self._fs.cat_file(self._path(name), start=0, end=_HEAD_BYTES))
             yield head
 
+    def tidy(self) -> None:
+        """Nothing: what killed runs leave lies among the temporary files of their machine."""
+
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """Yield a temporary folder of this machine."""

@@ -37,6 +37,9 @@ class Target(Protocol):
     def header(self, name: str) -> AbstractContextManager[Path]:
         """Yield a file whose header can be read."""
 
+    def tidy(self) -> None:
+        """Remove what killed runs left, as `staging` does."""
+
     def staging(self) -> AbstractContextManager[Path]:
         """Yield a folder where files are made."""
 

@@ -112,6 +112,8 @@ def to_cog(
     if missing:
         _warn_without_georeference(ordered)
         write_files(ordered, folder, missing, resampling)
+    else:
+        folder.tidy()
     return [folder.result(name) for name in metas]
 
 
