@@ -179,8 +179,7 @@ def test_what_was_done_is_told_and_kept():
     mask = make_mask(np.eye(6), model="default", settings="{}", normalize="chunk")
     cleaned = clean(dilate(mask, px={"thick_cloud": 2}), [["opening", 1]], min_size_px=3, classes="thick_cloud")
     assert cleaned.attrs["processing"] == (
-        "dilated: thick_cloud 2 px; cleaned: specks below 3 px removed (8 neighbours) of thick_cloud, "
-        "opening 1 px of thick_cloud"
+        "dilated: thick_cloud 2 px; cleaned: specks below 3 px removed (8 neighbours), opening 1 px of thick_cloud"
     )
     assert to_style(cleaned, "valid-invalid").attrs["processing"] == cleaned.attrs["processing"]
     assert {key: cleaned.attrs[key] for key in mask.attrs if key != "flag_values"} == {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,7 @@ def clean(
             connectivity=connectivity,
         )
     )
-    text = f"cleaned: {', '.join(_told(mask, step) for step in steps)}"
+    text = f"cleaned: {', '.join(_told(mask, steps))}"
     depth_px = sum(step.depth_px for step in steps)
     codes = map_codes(mask, partial(clean_codes, steps=tuple(steps)), depth_px=depth_px, dtype=np.uint8, why="clean()")
     return like(mask, codes, processed(mask, text) if steps else dict(mask.attrs))
@@ -188,5 +189,8 @@ def _as_px(mask: xr.DataArray, px: Pixels | None, area_m2: float | None, name: s
     return math.ceil(area_m2 / (pixel_y * pixel_x) * (1.0 - 1e-6))
 
 
-def _told(mask: xr.DataArray, step: Step) -> str:
-    return f"{step} of {' '.join(style_of(mask).meanings[code] for code in step.codes)}"
+def _told(mask: xr.DataArray, steps: Sequence[Step]) -> Iterator[str]:
+    """The steps in words; those of one set of classes together."""
+    meanings = style_of(mask).meanings
+    for codes, together in groupby(steps, key=lambda step: step.codes):
+        yield f"{', '.join(map(str, together))} of {' '.join(meanings[code] for code in codes)}"
