@@ -357,6 +357,25 @@ def test_a_store(tmp_path):
     validate(collection.to_dict(include_self_link=False))
 
 
+def test_a_store_in_a_bucket(tmp_path, s3_endpoint, monkeypatch):
+    s3fs = pytest.importorskip("s3fs")
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{s3_endpoint}", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    s3fs.S3FileSystem().mkdir("masks-of-stac-out")
+    mask, url = make_mask(chunks={"time": 1}), "s3://masks-of-stac-out/masks.zarr"
+    to_zarr(mask, url)
+    item = all_items(to_stac(url, tmp_path))[1]
+    assert item.assets["zarr"].href == url
+    cube = xr.open_dataset(url, **XarrayAssetsExtension.ext(item.assets["zarr"]).open_kwargs)
+    np.testing.assert_array_equal(cube["cloud_mask"].values, mask)
+    told = item.properties["xcloudmask:class_percent"]["clear"]
+    assert told == pytest.approx(100 * (mask.values[1] == 0).mean(), abs=0.001)
+
+
 def test_a_store_and_cogs_say_the_same(tmp_path):
     mask = make_mask(nodata_px=10, chunks={"y": 17})
     to_zarr(mask, tmp_path / "masks.zarr")

@@ -54,11 +54,8 @@ def zarr_asset(one: Planned, survey: Survey | None, *, folder: Path) -> dict[str
     -------
     dict
     """
-    import zarr
-
     store = one.store or ""
-    consolidated = zarr.open_group(store, mode="r").metadata.consolidated_metadata is not None
-    options = {"engine": "zarr", "consolidated": consolidated, "decode_coords": "all", "chunks": {}}
+    options = {"engine": "zarr", "consolidated": one.consolidated, "decode_coords": "all", "chunks": {}}
     return {
         "href": store if is_url(store) else relative_href(Path(store), folder),
         "type": ZARR,
@@ -66,7 +63,7 @@ def zarr_asset(one: Planned, survey: Survey | None, *, folder: Path) -> dict[str
         "roles": ROLES,
         **asset_fields(one.facts, survey, variable=None if one.array is None else str(one.array.name)),
         "xarray:open_kwargs": options,
-        "zarr:consolidated": consolidated,
+        "zarr:consolidated": one.consolidated,
         "zarr:node_type": "group",
         "zarr:zarr_format": 3,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ class Planned:
     """The COG that is there already."""
     store: str | None = None
     """The Zarr store that its pixels are in."""
+    consolidated: bool = False
+    """Whether the store has consolidated metadata."""
 
 
 def plan_items(
@@ -86,7 +88,15 @@ def plan_items(
     return named
 
 
-def _of_array(mask: xr.DataArray, when: When | None, store: str | None = None) -> list[Planned]:
+def _of_store(store: str, when: When | None) -> list[Planned]:
+    import zarr
+
+    planned = _of_array(open_mask(store), when)
+    consolidated = zarr.open_group(store, mode="r").metadata.consolidated_metadata is not None
+    return [replace(one, store=store, consolidated=consolidated) for one in planned]
+
+
+def _of_array(mask: xr.DataArray, when: When | None) -> list[Planned]:
     check_writable(mask)
     if mask.dtype != np.uint8:
         raise NotACubeError(
@@ -109,7 +119,7 @@ def _of_array(mask: xr.DataArray, when: When | None, store: str | None = None) -
     found = []
     for date in dates:
         facts = facts_of_array(date.rename({time: "time"}) if time in date.coords else date, when=when)
-        found.append(Planned(name=_default_name(facts), facts=facts, array=date, store=store))
+        found.append(Planned(name=_default_name(facts), facts=facts, array=date))
     return found
 
 
@@ -120,7 +130,7 @@ def _of_paths(masks: Any, when: When | None) -> list[Planned]:
             f"masks={masks!r:.80} is no mask. Expected a DataArray, a Zarr store, or GeoTIFFs that to_cog wrote."
         )
     if len(paths) == 1 and _is_zarr(fspath(paths[0])):
-        return _of_array(open_mask(paths[0]), when, store=fspath(paths[0]))
+        return _of_store(fspath(paths[0]), when)
     files = [file for path in paths for file in _files(fspath(path))]
     if when is not None and len(files) > 1:
         raise ArgumentError(f"datetime= is one time, and there are {len(files)} files.")
@@ -152,8 +162,6 @@ def _files(path: str) -> Iterator[Path]:
 def _of_file(path: Path, when: When | None) -> Planned:
     facts = read_facts(path)
     if facts.when is None and when is not None:
-        from dataclasses import replace
-
         facts = replace(facts, when=when)
     return Planned(name=safe_name(path.stem), facts=facts, cog=path)
 
@@ -188,8 +196,6 @@ def _default_name(facts: Facts) -> str:
 
 
 def _named(planned: list[Planned], ids: Sequence[str] | None) -> list[Planned]:
-    from dataclasses import replace
-
     if ids is not None:
         if isinstance(ids, str) or len(ids) != len(planned):
             count = 1 if isinstance(ids, str) else len(ids)
