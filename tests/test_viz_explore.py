@@ -192,7 +192,7 @@ def test_errors_come_before_anything_is_computed():
 
 def test_pictures_have_class_colours_and_holes():
     mask = make_mask(odc_dataset(times=3))
-    dates, legend = parts_of(explore(mask))
+    dates, legend = parts_of(explore(mask, tiles=None))
     assert [date["title"] for date in dates] == ["2024-06-03 10:50", "2024-06-08 10:50", "2024-06-13 10:50"]
     assert legend == [["thick cloud", "#ffffff"], ["thin cloud", "#9fd3ee"], ["cloud shadow", "#3d2b56"]]
     grid = web_grid(mask, max_px=1000)
@@ -201,6 +201,11 @@ def test_pictures_have_class_colours_and_holes():
         assert (date["mask"][np.isin(shown, (0, 255))][..., 3] == 0).all()
         for code in (1, 2, 3):
             assert (date["mask"][shown == code] == (*hex_to_rgb(STYLE.colours[code]), 255)).all()
+
+
+def test_over_a_base_map_no_cloud_is_white():
+    _, legend = parts_of(explore(make_mask(odc_dataset(times=1))))
+    assert [colour for _, colour in legend] == list(over_colours(STYLE).values())
 
 
 def test_clear_is_shown_on_demand_and_images_lie_below():
@@ -238,7 +243,8 @@ def test_a_map_of_folium_comes_back():
     page = web_map.get_root().render()
     assert "tileLayer" not in page
     assert "L.marker" in page
-    assert "openstreetmap" in xcloudmask.explore(mask).get_root().render()
+    assert "tile.openstreetmap.org" in xcloudmask.explore(mask).get_root().render()
+    assert "opentopomap.org" in xcloudmask.explore(mask, tiles="OpenTopoMap").get_root().render()
 
 
 STUB = """

@@ -63,7 +63,9 @@ def explore(
     opacity
         Of the mask, 0 to 1, until it is changed on the map.
     tiles
-        The base map, as folium names it, or an address with ``{z}/{x}/{y}``; None shows the masks on grey.
+        The base map, as folium names it, or an address with ``{z}/{x}/{y}``, whose terms of use are yours to keep;
+        None shows the masks on grey. OpenStreetMap refuses pages that do not say where they come from, such as saved
+        files (https://github.com/python-visualization/folium/issues/2215): for those choose another.
     max_px
         Longest side of a picture. Long series get smaller ones, so that all layers together have 20 million pixels
         at most.
@@ -86,8 +88,8 @@ def explore(
 
     Notes
     -----
-    Pixels are brought to Web Mercator (EPSG:3857) by taking the nearest one: no class is made up. Over images, classes
-    have other colours than on the base map: a white cloud on a white cloud could not be seen.
+    Pixels are brought to Web Mercator (EPSG:3857) by taking the nearest one: no class is made up. Over an
+    image or a base map, classes have the colours of ``plot(layout="overlay")``: white on white could not be seen.
 
     Examples
     --------
@@ -103,7 +105,7 @@ def explore(
     grid = web_grid(series.layers[0], max_px=_bounded(series, max_px))
     require("folium", extra="viz")
     require("PIL.Image", extra="viz")
-    colours = _colours(series.style, over_image=rgb is not None, show_clear=show_clear)
+    colours = _colours(series.style, over=rgb is not None or tiles is not None, show_clear=show_clear)
     dates = [_date(frame, grid, colours) for frame in series.frames()]
     return build_map(dates, bounds=grid.bounds, legend=colours.legend, opacity=float(opacity), tiles=tiles)
 
@@ -114,8 +116,8 @@ def _bounded(series: Series, max_px: int) -> int:
     return max(1, min(max_px, int((PIXELS_MAX / pictures) ** 0.5)))
 
 
-def _colours(style: Style, *, over_image: bool, show_clear: bool) -> Colours:
-    of_code = over_colours(style) if over_image else dict(enumerate(style.colours))
+def _colours(style: Style, *, over: bool, show_clear: bool) -> Colours:
+    of_code = over_colours(style) if over else dict(enumerate(style.colours))
     if show_clear:
         of_code[0] = style.colours[0]
     else:
