@@ -462,7 +462,7 @@ def test_without_geomad(monkeypatch):
 
 # --- cubes larger than memory ---
 
-LARGE, CHUNK_PX, MEMORY_MB = (10, 3840, 3840), 256, 63
+LARGE, CHUNK_PX, MEMORY_MB = (10, 5120, 5120), 512, 112
 
 
 def _made(kind, block_id=None):
@@ -473,7 +473,7 @@ def _made(kind, block_id=None):
 
 def write_large(path, method):
     threading.stack_size(2**19)
-    dask.config.set(scheduler="threads", num_workers=2)
+    dask.config.set(scheduler="threads", num_workers=1)
     chunks = tuple((size,) * (length // size) for length, size in zip(LARGE, (1, CHUNK_PX, CHUNK_PX), strict=True))
     red, codes = (
         xr.DataArray(

@@ -13,8 +13,8 @@ from xcloudmask._optional import require
 
 __all__ = ["Band", "Picked", "count_clear", "geomedian_block", "median_block", "merge_picked", "pick_block"]
 
-STRIP_VALUES = 1_000_000
-"""Values that are sorted or iterated over at a time: some 10 MB of working memory, whatever the block."""
+STRIP_VALUES = 2**18
+"""Values that are sorted or iterated over at a time: a few MB of working memory, whatever the block."""
 
 GEOMEDIAN_EPS = 1e-5
 """The iteration ends when a step is below this share of the spread of the observations."""
@@ -51,7 +51,8 @@ class Picked:
     @property
     def nbytes(self) -> int:
         """What it takes in memory, for the scheduler."""
-        return sum(array.nbytes for array in (self.score, self.index, self.count, *self.values))
+        own = self.score.nbytes + self.index.nbytes + self.count.nbytes
+        return own + sum(array.nbytes for array in self.values)
 
     def __sizeof__(self) -> int:
         return self.nbytes
@@ -59,7 +60,8 @@ class Picked:
 
 def count_clear(codes: npt.NDArray[np.uint8], *, clear: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint16]:
     """Count the clear dates: (1, y, x)."""
-    return clear[codes].sum(axis=0, dtype=np.uint16, keepdims=True)
+    count: npt.NDArray[np.uint16] = clear[codes].sum(axis=0, dtype=np.uint16, keepdims=True)
+    return count
 
 
 def median_block(
@@ -95,12 +97,13 @@ def median_block(
     """
     result = np.empty((1, *values.shape[1:]), band.dtype)
     for place, rows in _strips(values):
-        part = values[(slice(None), *place, rows)]
+        where: tuple[Any, ...] = (*place, rows)
+        part = values[(slice(None), *where)]
         seen = clear[codes[:, rows]]
         enough = seen.sum(axis=0) >= min_clear
         seen &= _has_data(part, band.nodata)
         median = _median(part, seen)
-        result[(0, *place, rows)] = _finished(median, enough & seen.any(axis=0), band)
+        result[(0, *where)] = _finished(median, enough & seen.any(axis=0), band)
     return result
 
 
@@ -188,6 +191,9 @@ def pick_block(
     for one, band in zip(images, bands, strict=True):
         seen &= _all_have_data(one, band.nodata)
     score = np.where(seen, score, np.float32(np.inf))
+    if len(dates) == 1:  # the usual chunk; looking up along time would take most of the time
+        index = np.where(seen, dates[0].astype(np.int32), np.int32(-1))
+        return Picked(score=score, index=index, count=count, values=list(images))
     best = score.argmin(axis=0, keepdims=True)
     found = seen.any(axis=0, keepdims=True)
     picked = [
@@ -240,8 +246,8 @@ def _has_data(values: Array, nodata: float | None) -> npt.NDArray[np.bool_]:
 
 def _all_have_data(values: Array, nodata: float | None) -> npt.NDArray[np.bool_]:
     """(time, y, x): data in all planes between."""
-    seen: npt.NDArray[np.bool_] = _has_data(values, nodata).all(axis=tuple(range(1, values.ndim - 2)))
-    return seen
+    between = tuple(range(1, values.ndim - 2))
+    return np.asarray(_has_data(values, nodata).all(axis=between))
 
 
 def _median(values: Array, seen: npt.NDArray[np.bool_]) -> Array:

@@ -246,7 +246,7 @@ def _count_of(picked: Picked) -> npt.NDArray[np.uint16]:
 
 
 def _bytes_per_px(array: da.Array) -> int:
-    return int(math.prod(array.shape[1:-2])) * array.dtype.itemsize
+    return int(math.prod(array.shape[1:-2]) * array.dtype.itemsize)
 
 
 def _cut(job: Job, bytes_per_px: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

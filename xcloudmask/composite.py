@@ -294,11 +294,12 @@ def _dressed(
             coords[name] = coord.isel({dim: 0}, drop=True).variable
     if periods.starts is not None:
         coords[dim] = periods.starts
-    images = {}
+    images: dict[Hashable, xr.Variable] = {}
     for (name, array), data in zip(arrays.items(), found.arrays, strict=True):
-        dims = [one for one in array.dims if one not in (dim, y, x)]
+        order: tuple[Hashable, ...] = array.variable.dims
+        dims = [one for one in order if one not in (dim, y, x)]
         variable = _spread(xr.Variable((dim, *dims, y, x), data, array.attrs), dim, periods, bands[name].fill)
-        images[name] = variable.transpose(*(one for one in array.dims if one in variable.dims))
+        images[name] = variable.transpose(*(one for one in order if one in variable.dims))
         images[name].encoding = {key: array.encoding[key] for key in _KEPT_ENCODING if key in array.encoding}
     extra = {COUNT: _counts(found, dim, (y, x), periods)}
     if found.index is not None:
@@ -311,8 +312,8 @@ def _dressed(
         result.encoding = image.encoding
         return result
     still = {name: array.variable for name, array in cube.data_vars.items() if dim not in array.dims}
-    order = {name: images.get(name, still.get(name)) for name in cube.data_vars if name in images or name in still}
-    return xr.Dataset({**order, **extra}, coords=coords, attrs=cube.attrs)
+    kept = {name: images.get(name, still.get(name)) for name in cube.data_vars if name in images or name in still}
+    return xr.Dataset({**kept, **extra}, coords=coords, attrs=cube.attrs)
 
 
 def _spread(variable: xr.Variable, dim: str, periods: Periods, fill: Any) -> xr.Variable:
@@ -338,6 +339,8 @@ def _counts(found: Composite, dim: str, spatial: tuple[str, str], periods: Perio
 def _chosen(cube: Any, index: da.Array, dim: str, spatial: tuple[str, str], periods: Periods) -> xr.Variable:
     """Return the times of the dates that were picked; their positions where the cube has no times."""
     times = cube.indexes[dim].to_numpy() if dim in cube.indexes else np.empty(0)
+    table: npt.NDArray[Any]
+    fill: Any
     if times.dtype.kind == "M":
         table, fill = np.append(times[periods.order], np.datetime64("NaT")), np.datetime64("NaT")
         attrs = {"long_name": "time of the chosen observation"}
@@ -345,8 +348,9 @@ def _chosen(cube: Any, index: da.Array, dim: str, spatial: tuple[str, str], peri
         table, fill = np.append(periods.order, -1).astype(np.int32), np.int32(-1)
         attrs = {"long_name": "position of the chosen observation along time"}
     # -1, for none, is the last entry.
-    data = index.map_blocks(
+    data = da.map_blocks(
         _look_up,
+        index,
         table=table,
         dtype=table.dtype,
         meta=np.empty((0, 0, 0), table.dtype),

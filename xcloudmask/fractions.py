@@ -263,7 +263,7 @@ def _placed(
 ) -> xr.DataArray:
     """Give counts the coordinates of the mask; those of tiles are the centres of the tiles."""
     moved = set(spatial) if tiles is not None else set()
-    coords = {
+    coords: dict[Hashable, Any] = {
         name: coord
         for name, coord in mask.coords.items()
         if set(coord.dims) <= set(counts.dims) - moved and name != CLASS_DIM
@@ -273,12 +273,12 @@ def _placed(
     for name, coord in coords.items():
         if "GeoTransform" in coord.attrs:  # that of the pixels, not of the tiles
             attrs = {key: value for key, value in coord.attrs.items() if key != "GeoTransform"}
-            coords[name] = xr.Variable((), coord.values, attrs)  # type: ignore[assignment]
+            coords[name] = xr.Variable((), coord.values, attrs)
     for name, size in zip(spatial, tiles, strict=True):
         if name in mask.indexes:
             centres = mask.indexes[name].to_numpy()
             middle = [(centres[start] + centres[stop - 1]) / 2 for start, stop in tile_edges(centres.size, size)]
-            coords[name] = xr.Variable((name,), middle, mask.coords[name].attrs)  # type: ignore[assignment]
+            coords[name] = xr.Variable((name,), middle, mask.coords[name].attrs)
     placed = xr.DataArray(counts, coords=coords)
     placed.encoding = {key: mask.encoding[key] for key in ("grid_mapping",) if key in mask.encoding}
     return placed
