@@ -236,6 +236,12 @@ def test_items_that_loading_left_out(tmp_path):
     assert "S2A_8: gone" in page.text
 
 
+def test_masks_and_stores_tell_what_loading_left_out(tmp_path):
+    cube = odc_dataset(shape=SHAPE, times=2).assign_attrs(skipped_items=["S2A_9: no file"])
+    cube.cloudmask.predict().cloudmask.to_zarr(tmp_path / "masks.zarr")
+    assert "S2A_9: no file" in report(tmp_path / "masks.zarr", tmp_path).text
+
+
 def test_clear_views(tmp_path):
     mask = make_mask(5, nodata=0)
     mask[:] = 1

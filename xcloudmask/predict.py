@@ -228,7 +228,9 @@ def _predict(cube: xr.DataArray | xr.Dataset, options: Options, *, output: Outpu
     if not prepared.lazy:
         # The model itself uses all cores, so one block at a time is fastest and smallest.
         data = data.compute(scheduler="synchronous")
-    return _as_dataarray(data, prepared)
+    mask = _as_dataarray(data, prepared)
+    # What loading left out, the mask lacks as well: see `xcloudmask.stac.load`.
+    return mask.assign_attrs(skipped_items=cube.attrs["skipped_items"]) if "skipped_items" in cube.attrs else mask
 
 
 def _as_dataarray(data: Any, prepared: Prepared) -> xr.DataArray:

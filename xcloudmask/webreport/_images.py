@@ -121,7 +121,8 @@ def read_images(
 def _resized(codes: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     """Take the nearest pixels: image and mask may be thinned to sizes that differ by a pixel or two."""
     rows, columns = (np.arange(size) * have // size for size, have in zip(shape, codes.shape, strict=True))
-    return codes[rows[:, None], columns[None, :]]
+    resized: npt.NDArray[np.uint8] = codes[rows[:, None], columns[None, :]]
+    return resized
 
 
 def _without_glare(bands: npt.NDArray[np.float32], clear: npt.NDArray[np.bool_]) -> list[npt.NDArray[np.float32]]:
@@ -166,7 +167,8 @@ def _read(source: Source, date: int, px: int) -> tuple[npt.NDArray[np.float32], 
     values = [_average(np.where(valid, plane, 0).astype(np.float32), averaged) for plane in planes]
     weight = _average(valid.astype(np.float32), averaged)
     there = weight > 0
-    return np.stack(values) / np.where(there, weight, 1), there
+    means = np.stack(values) / np.where(there, weight, 1)
+    return means.astype(np.float32), there
 
 
 def _average(plane: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.float32]:

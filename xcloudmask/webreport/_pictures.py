@@ -24,6 +24,9 @@ _MAP_STEPS = 11
 _SMALL_PX = 140
 """Pictures below this are shown with sharp pixels."""
 
+_Encoded = dict[int, tuple[bytes, Sequence[int]]]
+"""Position -> file and (y, x, ...)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
@@ -125,12 +128,14 @@ def _encoded(
     images: Mapping[int, npt.NDArray[np.uint8]],
     style: Style,
     look: Look,
-) -> tuple[dict[int, tuple[bytes, Sequence[int]]], dict[int, tuple[bytes, Sequence[int]]]]:
+) -> tuple[_Encoded, _Encoded]:
     """Encode all, at half the size again until they fit."""
     thin = 1
     while True:
         masks = {key: _mask(look.turned(one)[::thin, ::thin], style) for key, one in codes.items()}
-        photos = {key: (webp(one := look.turned(image)[::thin, ::thin]), one.shape) for key, image in images.items()}
+        photos: _Encoded = {
+            key: (webp(one := look.turned(image)[::thin, ::thin]), one.shape) for key, image in images.items()
+        }
         size = sum(len(picture) for picture, _ in (*masks.values(), *photos.values()))
         if size <= BYTES_MAX or thin >= 16:
             return masks, photos

@@ -60,7 +60,8 @@ def _pack(indices: npt.NDArray[np.uint8], depth: int) -> npt.NDArray[np.uint8]:
     padded[:, :width] = indices
     grouped = padded.reshape(height, -1, each)
     shifts = np.arange(each - 1, -1, -1, dtype=np.uint8) * depth
-    return np.bitwise_or.reduce(grouped << shifts, axis=2).astype(np.uint8)
+    packed: npt.NDArray[np.uint8] = np.bitwise_or.reduce(grouped << shifts, axis=2).astype(np.uint8)
+    return packed
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
