@@ -185,14 +185,18 @@ class HeldStore(Store):
         for key in self.held:
             if key.startswith(prefix):
                 yield key
-        async for key in self.store.list_prefix(prefix):
+        with self._named("listed"):
+            there = [key async for key in self.store.list_prefix(prefix)] if self.seen is not None else []
+        for key in there:
             if key not in self.held:
                 yield key
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        """List names under a prefix."""
+        """List names under a prefix; what a killed writer left where there is no store is not seen."""
         names = {name async for name in MemoryStore(self.held).list_dir(prefix)}
-        names |= {name async for name in self.store.list_dir(prefix)}
+        if self.seen is not None:
+            with self._named("listed"):
+                names |= {name async for name in self.store.list_dir(prefix)}
         for name in sorted(names):
             yield name
 

@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from xcloudmask.errors import ArgumentTypeError, XCloudMaskError
 
@@ -35,12 +36,15 @@ def local_path(store: Store) -> Path | None:
 
     Examples
     --------
-    >>> local_path("masks.zarr").name, local_path("s3://bucket/masks.zarr")
-    ('masks.zarr', None)
+    >>> local_path("masks.zarr").name, local_path("file:///data/masks.zarr").name, local_path("s3://bucket/masks.zarr")
+    ('masks.zarr', 'masks.zarr', None)
     """
-    if isinstance(store, str | PathLike) and "://" not in str(store):
+    if not isinstance(store, str | PathLike):
+        return None
+    scheme, mark, _ = str(store).partition("://")
+    if not mark:
         return Path(store)
-    return None
+    return Path(url2pathname(urlsplit(str(store)).path)) if scheme in ("file", "local") else None
 
 
 def open_target(store: Store, *, read_only: bool) -> Any:
