@@ -62,25 +62,32 @@ def append_one_by_one(repo: str, days: list[int]) -> None:
 
 def write_large(repo: str, times: int, size_px: int) -> None:
     """A job: a mask made of blocks that exist one at a time."""
-    with dask.config.set(scheduler="synchronous"):
+    import threading
+
+    import zarr
+
+    threading.stack_size(2**18)  # the limit counts stacks, which are 8 MB each where nothing else is said
+    with dask.config.set(scheduler="synchronous"), zarr.config.set({"threading.max_workers": 1}):
         to_icechunk(large_mask(times, size_px), repo)
 
 
-def large_mask(times: int, size_px: int) -> xr.DataArray:
-    """Random codes, which do not compress well."""
+def large_mask(times: int, size_px: int, block_px: int = 1024) -> xr.DataArray:
+    """Codes that take little time to make and to compress: every row of a block is the same."""
     template = make_mask([1], size_px=2)
+    edges = (block_px,) * (size_px // block_px)
     data = da.map_blocks(
-        _random_block,
-        chunks=((1,) * times, (512,) * (size_px // 512), (512,) * (size_px // 512)),
+        _block_of_rows,
+        chunks=((1,) * times, edges, edges),
         dtype=np.uint8,
         meta=np.empty((0, 0, 0), np.uint8),
     )
     return xr.DataArray(data, dims=("time", "y", "x"), name="cloud_mask", attrs=template.attrs)
 
 
-def _random_block(block_info=None) -> np.ndarray:
-    where = block_info[None]["chunk-location"]
-    return np.random.default_rng(where).integers(0, 4, (1, 512, 512), dtype=np.uint8)
+def _block_of_rows(block_info=None) -> np.ndarray:
+    shape, where = block_info[None]["chunk-shape"], block_info[None]["chunk-location"]
+    row = np.random.default_rng(where).integers(0, 4, shape[2], dtype=np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(row, shape))
 
 
 def append_twice(repo: str, first: list[int], then: list[int]) -> None:

@@ -40,6 +40,7 @@ def test_every_example_is_tested_short_and_guarded():
         "planetscope_like",
         "own_model",
         "stac_sentinel2",
+        "icechunk_time_travel",
     }
     assert {path.stem for path in EXAMPLES.glob("*.py")} == tested
     for path in EXAMPLES.glob("*.py"):
@@ -82,6 +83,17 @@ def test_own_model(tmp_path):
     mask = xcloudmask.open_mask(tmp_path / "masks.zarr")
     assert mask.attrs["model"] == "small"
     assert mask.attrs["model_sha256"] == hashlib.sha256((tmp_path / "small.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.mark.slow
+def test_icechunk_time_travel(tmp_path):
+    pytest.importorskip("icechunk")
+    printed = run("icechunk_time_travel", tmp_path, "--quick", folder=tmp_path)
+    assert "normalize = 'chunk', and this one has 'lattice'" in printed
+    assert [line.split()[1] for line in printed.splitlines() if " | default" in line] == ["appended", "new"]
+    assert "now 3 dates, in the paper 2" in printed
+    assert xcloudmask.open_icechunk(tmp_path / "masks.icechunk").attrs["normalize"] == "lattice"
+    assert xcloudmask.open_icechunk(tmp_path / "masks.icechunk", tag="paper").attrs["normalize"] == "chunk"
 
 
 def test_stac_sentinel2_shows_its_help(tmp_path):
