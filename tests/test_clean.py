@@ -215,6 +215,15 @@ def test_dims_in_another_order():
     xr.testing.assert_identical(turned.transpose("time", "y", "x"), clean(mask, [("opening", 1)], min_hole_px=3))
 
 
+def test_a_radius_beyond_the_image_costs_no_memory():
+    mask = row("0100n0")
+    assert told(clean(mask, [("dilation", 10**12)])) == "1111n1"
+    assert told(clean(mask, [("opening", 10**12)])) == "0000n0"
+    assert told(dilate(mask, px=10**12)) == "1111n1"
+    metric = xr.concat([mask, mask], "y").assign_coords(y=[0, 10], x=range(0, 60, 10)).assign_attrs(crs="EPSG:32631")
+    assert told(dilate(metric, m=1e15)) == "1111n1" * 2
+
+
 def test_a_halo_too_wide_is_refused_unless_images_are_one_chunk():
     mask = make_mask(np.pad(np.ones((1, 30, 60)), ((0, 0), (10, 10), (10, 10))))
     chunked = mask.chunk({"y": 40, "x": 40})

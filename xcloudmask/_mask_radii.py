@@ -12,7 +12,7 @@ import xarray as xr
 
 from xcloudmask._mask_checks import check_px, codes_of, style_of
 from xcloudmask.errors import ArgumentError, ArgumentTypeError, InputError
-from xcloudmask.grid import resolution_m
+from xcloudmask.grid import resolution_m, spatial_dims
 from xcloudmask.morphology import Disc, disc_m, disc_px, reach_px
 
 __all__ = ["Growth", "Metres", "Pixels", "check_metres", "codes_by_class", "growth_of", "pixel_m"]
@@ -95,11 +95,14 @@ def growth_of(
         radii = dict.fromkeys(codes, given)
     for radius in radii.values():
         check(radius, name)
+    # A disc that is wider than the image would take memory for nothing.
+    height, width = (mask.sizes[dim] for dim in spatial_dims(mask))
     if unit == "px":
-        discs = {code: disc_px(int(radius)) for code, radius in radii.items()}
+        discs = {code: disc_px(min(int(radius), height + width)) for code, radius in radii.items()}
     else:
         pixel = pixel_m(mask, name) if any(radii.values()) else (1.0, 1.0)
-        discs = {code: disc_m(float(radius), pixel) for code, radius in radii.items()}
+        widest = height * pixel[0] + width * pixel[1]
+        discs = {code: disc_m(min(float(radius), widest), pixel) for code, radius in radii.items()}
     text = ", ".join(f"{style.meanings[code]} {radius:g} {unit}" for code, radius in radii.items() if radius)
     return Growth(discs=tuple(discs.items()), text=text)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from xcloudmask.classes import NODATA, CloudClass
 from xcloudmask.components import Connectivity, fill_small_holes, remove_small_parts
-from xcloudmask.morphology import CodeArray, dilate, disc_px, erode, first_code_within
+from xcloudmask.morphology import CodeArray, Disc, dilate, disc_px, erode, first_code_within
 
 __all__ = ["FILTERS", "FilterName", "Step", "clean_codes"]
 
@@ -89,7 +89,7 @@ def _do(codes: CodeArray, step: Step) -> CodeArray:
 
 def _shrink(codes: CodeArray, step: Step) -> CodeArray:
     """Opening and erosion: what leaves the set becomes clear."""
-    disc = disc_px(step.size_px)
+    disc = _disc(codes, step)
     there = np.isin(codes, step.codes)
     kept = erode(there, disc, known=codes != NODATA)
     if step.operation == "opening":
@@ -99,9 +99,14 @@ def _shrink(codes: CodeArray, step: Step) -> CodeArray:
 
 def _grow(codes: CodeArray, step: Step) -> CodeArray:
     """Closing and dilation: clear pixels that join the set take the first of its classes within the disc."""
-    disc = disc_px(step.size_px)
+    disc = _disc(codes, step)
     fill = first_code_within(codes, [(code, disc) for code in step.codes])
     joined = codes == CloudClass.CLEAR
     if step.operation == "closing":
         joined &= erode(fill > 0, disc, known=codes != NODATA)
     return np.where(joined, fill, codes)
+
+
+def _disc(codes: CodeArray, step: Step) -> Disc:
+    """The disc of a step; one that is wider than the image would take memory for nothing."""
+    return disc_px(min(step.size_px, sum(codes.shape[-2:])))

@@ -20,7 +20,7 @@ __all__ = ["doctor", "list_models", "models_app"]
 
 models_app = typer.Typer(no_args_is_help=False, help="List the models, or show one of them.")
 
-CORE = ("numpy", "xarray", "dask", "zarr", "torch", "odc-geo", "rioxarray", "rasterio", "safetensors")
+CORE = ("numpy", "xarray", "dask", "zarr", "torch", "odc-geo", "rioxarray", "rasterio", "safetensors", "scipy")
 OPTIONAL = (
     ("odc-stac", "stac"),
     ("pystac-client", "stac"),
@@ -30,7 +30,6 @@ OPTIONAL = (
     ("h5netcdf", "netcdf"),
     ("netCDF4", "netcdf"),
     ("matplotlib", "viz"),
-    ("scipy", "train"),
 )
 CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8")
 
