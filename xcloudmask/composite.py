@@ -296,7 +296,7 @@ def _dressed(
         coords[dim] = periods.starts
     images: dict[Hashable, xr.Variable] = {}
     for (name, array), data in zip(arrays.items(), found.arrays, strict=True):
-        order: tuple[Hashable, ...] = array.variable.dims
+        order = tuple(array.sizes)
         dims = [one for one in order if one not in (dim, y, x)]
         variable = _spread(xr.Variable((dim, *dims, y, x), data, array.attrs), dim, periods, bands[name].fill)
         images[name] = variable.transpose(*(one for one in order if one in variable.dims))
