@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks import engine, graph, http_bytes, memory, overlap  # noqa: F401 - they register themselves
+from benchmarks import cogs, engine, graph, http_bytes, memory, overlap, stores  # noqa: F401 - they register themselves
 from benchmarks.core import BENCHMARKS
 
 

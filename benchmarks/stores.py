@@ -109,7 +109,8 @@ def stores(*, quick: bool) -> Iterator[Figure]:
         start = time.process_time()
         decoded = [decode(one) for one in packed]
         decoding = time.process_time() - start
-        if not all(np.array_equal(one[: chunk.size], chunk.ravel()) for one, chunk in zip(decoded, chunks, strict=True)):
+        pairs = zip(decoded, chunks, strict=True)
+        if not all(np.array_equal(one[: chunk.size], chunk.ravel()) for one, chunk in pairs):
             raise RuntimeError(f"{name} lost codes")
         size = sum(len(one) for one in packed)
         yield Figure(name=f"stores.{name}.size", value=size / pixels * 1e3, unit="kB/Mpx")

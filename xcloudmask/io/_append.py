@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
-import dask
 import dask.array as da
 import numpy as np
 import xarray as xr
+from dask.base import compute as compute_all
+from dask.delayed import delayed
 
 from xcloudmask.errors import ArgumentError, WriteError
 from xcloudmask.grid import time_dim
@@ -103,8 +104,8 @@ def append_dates(mask: xr.DataArray, held: HeldStore, *, dim: Hashable, compute:
     _mark_finished(held, mask, dim)
     chunks = _chunk_ranges(existing, {dim: sorted({place // unit for place in places})})
     if not compute:
-        return dask.delayed(_finish_after, pure=False)(writes, held, chunks)
-    dask.compute(*writes)
+        return delayed(_finish_after, pure=False)(writes, held, chunks)
+    compute_all(*writes)
     return _finish(held, chunks)
 
 
@@ -143,7 +144,7 @@ def write_region(mask: xr.DataArray, held: HeldStore, *, region: Any, compute: b
     written = _write(held, existing, data, box)
     if not compute:
         return written
-    dask.compute(written)
+    compute_all(written)
     touched = {dim: list(range(part.start // unit[dim], -(-part.stop // unit[dim]))) for dim, part in box.items()}
     remove_partial(held, _chunk_ranges(existing, touched))
     return None

@@ -189,7 +189,7 @@ def _same_transform(old: Grid, new: Grid) -> bool:
     # Both ends of each axis: a pixel size that is a little off adds up along a row.
     across = [abs(first[2] / a), abs((first[2] + first[0] * old.shape[1]) / a)]
     down = [abs(first[5] / e), abs((first[5] + first[4] * old.shape[0]) / e)]
-    return max(across + down) < _AGREE
+    return bool(max(across + down) < _AGREE)
 
 
 def _same_centres(old: Grid, new: Grid) -> bool:
