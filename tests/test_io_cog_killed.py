@@ -156,13 +156,13 @@ def test_two_writers_in_one_folder(tmp_path):
     assert len(list(tmp_path.glob("*.tif"))) == 6
 
 
-def write_large(folder, rows):
-    """A mask of one byte for each pixel, which no block holds as a whole."""
+def write_large(folder, dates):
+    """Dates of 16.8 MB, in chunks of 1 MB."""
 
     def block(block_id):
-        return np.resize(codes_of(block_id[1], (64, 64)), (1, 2048, 2048))
+        return np.resize(codes_of(block_id[0], (64, 64)), (1, 1024, 1024))
 
-    chunks = ((1,), (2048,) * rows, (2048,))
+    chunks = ((1,) * dates, (1024,) * 4, (1024,) * 4)
     data = da.map_blocks(block, chunks=chunks, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8))
     mask = xr.DataArray(data, dims=("time", "y", "x"), attrs=mask_attrs(STYLES["4-class"]), name="large")
     with dask.config.set({"array.chunk-size": "4 MB", "scheduler": "synchronous"}):
@@ -170,15 +170,15 @@ def write_large(folder, rows):
 
 
 def test_memory_is_bounded(tmp_path):
-    memory_mb, rows = 60, 301
-    assert rows * 2048 * 2048 > 20 * memory_mb * 2**20
-    processes.run_limited("test_io_cog_killed:write_large", memory_mb=memory_mb, folder=tmp_path, rows=rows)
+    memory_mb, dates = 72, 91
+    assert dates * 4096**2 > 20 * memory_mb * 2**20
+    processes.run_limited("test_io_cog_killed:write_large", memory_mb=memory_mb, folder=tmp_path, dates=dates)
+    assert len(list(tmp_path.glob("*.tif"))) == dates
     with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
-        file = rasterio.open(tmp_path / "large.tif")
+        file = rasterio.open(tmp_path / f"large_{dates - 1}.tif")
     with file:
-        assert file.shape == (rows * 2048, 2048)
-        last = file.read(1, window=((file.height - 2048, file.height), (0, 2048)))
-    np.testing.assert_array_equal(last, np.resize(codes_of(rows - 1, (64, 64)), (2048, 2048)))
+        codes = file.read(1)
+    np.testing.assert_array_equal(codes, np.tile(np.resize(codes_of(dates - 1, (64, 64)), (1024, 1024)), (4, 4)))
 
 
 def write_to_small_files(folder, limit, **options):
