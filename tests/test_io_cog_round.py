@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import dask
+import dask.array as da
 import numpy as np
 import pytest
 import rasterio
@@ -13,7 +14,7 @@ import xarray as xr
 
 from xcloudmask._pictures import hex_to_rgb
 from xcloudmask.classes import CLASS_DIM, STYLES, mask_attrs
-from xcloudmask.io import _rastercache, to_cog
+from xcloudmask.io import _raster, _rastercache, to_cog
 
 CODES = np.array([0, 1, 2, 3, 255], np.uint8)
 GRIDS = {
@@ -193,3 +194,29 @@ def test_irregular_coordinates_are_told(tmp_path):
         (path,) = to_cog(mask.assign_coords(x=x), tmp_path / "mask.tif")
     with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
         rasterio.open(path).close()
+
+
+def test_files_wait_for_readers_that_must_be_alone(tmp_path):
+    """GDAL: a GeoTIFF that is closed while another thread reads JPEG 2000 can end the process."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        with _raster._turns.alone():
+            writing = pool.submit(to_cog, make_mask(), tmp_path)
+            with pytest.raises(TimeoutError):
+                writing.result(timeout=1)
+            assert list(tmp_path.rglob("*.tif")) == []
+        assert len(writing.result(timeout=60)) == 2
+
+
+def test_no_file_is_open_while_blocks_are_computed(tmp_path):
+    """Else a block of JPEG 2000 that waits to be alone would wait for ever, and so would the writer."""
+    mask = make_mask().chunk(time=1, y=150)
+
+    def block(codes):
+        with _raster._turns.alone():
+            return codes
+
+    data = da.map_blocks(block, mask.data, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8))
+    with dask.config.set({"array.chunk-size": "100 kB"}):
+        assert len(to_cog(mask.copy(data=data), tmp_path)) == 2
