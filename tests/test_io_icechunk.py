@@ -21,7 +21,14 @@ from icechunk_masks import CHUNK_PX, SIZE_PX, codes, lazy_mask, make_mask
 
 import xcloudmask
 from xcloudmask.classes import CLASS_DIM
-from xcloudmask.errors import ArgumentError, ArgumentTypeError, NotACubeError, ReadError, WriteError
+from xcloudmask.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    MissingPackageError,
+    NotACubeError,
+    ReadError,
+    WriteError,
+)
 from xcloudmask.io._icechunk_place import cut, spans
 from xcloudmask.io.icechunk import history, open_icechunk, to_icechunk
 
@@ -304,8 +311,9 @@ def test_what_does_not_exist_is_told_with_what_does(tmp_path):
             open_icechunk(repo, snapshot=wrong)
     with pytest.raises(ArgumentError, match="nothing as old as 2001-01-01"):
         open_icechunk(repo, as_of="2001-01-01")
-    with pytest.raises(ArgumentError, match="no time"):
-        open_icechunk(repo, as_of="yesterday-ish")
+    for wrong in ("yesterday-ish", 2024, np.datetime64("NaT")):
+        with pytest.raises(ArgumentError, match="no time"):
+            open_icechunk(repo, as_of=wrong)
     with pytest.raises(ArgumentError, match="tag and snapshot are given"):
         open_icechunk(repo, tag="v1", snapshot=first)
     with pytest.raises(ArgumentError, match="as_of goes with a branch"):
@@ -363,6 +371,20 @@ def test_errors_of_the_pixels_pass_as_they_are_and_commit_nothing(tmp_path, func
         to_icechunk(broken, repo, mode="w")
     assert len(history(repo)) == 2
     xr.testing.assert_identical(open_icechunk(repo).compute(), mask.compute())
+
+
+def test_an_empty_folder_becomes_a_repository(tmp_path):
+    (tmp_path / "r").mkdir()
+    to_icechunk(make_mask(), tmp_path / "r")
+    assert open_icechunk(f"file://{tmp_path}/r").sizes["time"] == 2
+
+
+def test_without_icechunk_the_pip_line_is_told(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "icechunk", None)
+    for call in (lambda: to_icechunk(make_mask(), tmp_path / "r"), lambda: open_icechunk(tmp_path / "r")):
+        with pytest.raises(MissingPackageError, match=r"pip install 'xcloudmask\[icechunk\]'"):
+            call()
+    assert not (tmp_path / "r").exists()
 
 
 def test_nothing_imports_icechunk_before_it_is_needed():

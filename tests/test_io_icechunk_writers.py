@@ -182,7 +182,7 @@ def test_a_lock_that_is_never_let_go(repo, monkeypatch):
 
 @pytest.mark.slow
 def test_processes_that_append_all_at_once(tmp_path):
-    """They make the repository, too; folders need the lock, without which commits get lost."""
+    """They make the repository, too; in folders they take turns with a lock."""
     days = [[1, 2, 3], [4, 5, 6], [7, 8, 9], [10, 11, 12]]
     with ThreadPoolExecutor(4) as pool:
         jobs = [

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from xcloudmask.errors import ArgumentError, ReadError
 from xcloudmask.io._icechunk_repo import Target, naming
@@ -122,14 +122,10 @@ def _at_snapshot(repository: Repository, target: Target, snapshot: str) -> Sessi
 
 
 def _at_time(repository: Repository, target: Target, branch: str, as_of: When) -> Session:
-    try:
-        moment = pd.Timestamp(as_of)
-    except (TypeError, ValueError) as error:
-        raise ArgumentError(f"as_of={as_of!r} is no time. Type: as_of='2024-06-01' or '2024-06-01T12:00'") from error
-    moment = moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
+    moment = _utc(as_of)
     try:
         with naming(target, ReadError):
-            return repository.readonly_session(branch, as_of=moment.to_pydatetime(warn=False))
+            return repository.readonly_session(branch, as_of=moment)
     except ReadError as error:
         if "before or at" not in str(error):
             raise
@@ -138,6 +134,18 @@ def _at_time(repository: Repository, target: Target, branch: str, as_of: When) -
             f"{target.label} has nothing as old as {moment:%Y-%m-%d %H:%M:%S} UTC on branch {branch!r}. Its first "
             f"commit is of {first:%Y-%m-%d %H:%M:%S} UTC."
         ) from error
+
+
+def _utc(when: When) -> dt.datetime:
+    value: Any = when
+    if isinstance(when, str):
+        with suppress(ValueError):
+            value = dt.datetime.fromisoformat(when)
+    if isinstance(value, np.datetime64):
+        value = value.astype("M8[us]").item()
+    if not isinstance(value, dt.datetime):
+        raise ArgumentError(f"as_of={when!r} is no time. Type: as_of='2024-06-01' or '2024-06-01T12:00'")
+    return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)
 
 
 def _names(target: Target, listing: Callable[[], set[str]]) -> list[str]:
