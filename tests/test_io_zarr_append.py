@@ -317,3 +317,20 @@ def test_two_that_append_at_once_are_noticed():
     same(open_mask(store), make_mask([*DATES[:2], DATES[3]]))
     to_zarr(other, store, append_dim="time")
     same(open_mask(store), make_mask(DATES[:4]))
+
+
+def test_a_cluster_of_two_processes(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    store, chunks = tmp_path / "m.zarr", {"time": 1, "y": 32, "x": 30}
+    to_zarr(make_mask(DATES[:2]), tmp_path / "alone.zarr", append_dim="time", chunks=chunks)
+    to_zarr(make_mask(DATES[1:4], seed=1), tmp_path / "alone.zarr", append_dim="time")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster),
+    ):
+        to_zarr(make_mask(DATES[:2], chunks=chunks), store, append_dim="time")
+        delayed = to_zarr(make_mask(DATES[1:3], seed=1, chunks=chunks), store, append_dim="time", compute=False)
+        delayed.compute()
+        to_zarr(make_mask(DATES[3:4], seed=1, chunks=chunks), store, append_dim="time")
+        to_zarr(make_mask(DATES[3:4], seed=1, chunks=chunks), store, region="auto")
+    assert content(store) == content(tmp_path / "alone.zarr")

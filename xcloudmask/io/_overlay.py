@@ -7,6 +7,7 @@ the one step in which new dates appear, together with their coordinates.
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -40,6 +41,7 @@ class HeldStore(Store):
         self.store = store
         self.name = name
         self.label = label
+        self.token = uuid.uuid4().hex
         self.held: dict[str, Buffer] = {}
         """What is held back, by key."""
         self.seen: bytes | None = None
@@ -203,6 +205,9 @@ class HeldStore(Store):
     def with_read_only(self, read_only: bool = False) -> HeldStore:  # noqa: ARG002, FBT001, FBT002  # as zarr calls it
         """Return itself: it is written by whoever holds it."""
         return self
+
+    def __dask_tokenize__(self) -> str:
+        return self.token  # without pickling what a store in memory holds, or the credentials of another
 
     def __eq__(self, other: object) -> bool:
         return self is other
