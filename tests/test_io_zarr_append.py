@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from zarr.storage import MemoryStore
 from zarr_masks import content, make_mask, same
 
+from xcloudmask.classes import CLASS_DIM
 from xcloudmask.errors import ArgumentError, ArgumentTypeError, WriteError
 from xcloudmask.io import open_mask, to_zarr
 from xcloudmask.io._regions import runs
@@ -334,3 +335,43 @@ def test_a_cluster_of_two_processes(tmp_path):
         to_zarr(make_mask(DATES[3:4], seed=1, chunks=chunks), store, append_dim="time")
         to_zarr(make_mask(DATES[3:4], seed=1, chunks=chunks), store, region="auto")
     assert content(store) == content(tmp_path / "alone.zarr")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_shares_are_appended_and_written_by_regions(tmp_path, dtype):
+    def shares(dates, seed):
+        codes = make_mask(dates, seed=seed, chunks={"time": 1, "y": 32, "x": 90})
+        classes = {CLASS_DIM: ["clear", "thick_cloud", "thin_cloud", "cloud_shadow"]}
+        return (codes == xr.DataArray(range(4), dims=CLASS_DIM, coords=classes)).astype(dtype).transpose(
+            "time", CLASS_DIM, "y", "x"
+        ).assign_attrs(output_style="4-class").rename("shares")  # fmt: skip
+
+    store = tmp_path / "m.zarr"
+    for part in (DATES[:2], DATES[1:3]):
+        to_zarr(shares(part, seed=0), store, append_dim="time", chunks=32)
+    to_zarr(shares(DATES[:3], seed=1).isel(y=slice(32, 64)), store, region="auto")
+    expected = shares(DATES[:3], seed=0).compute()
+    expected[:, :, 32:64] = shares(DATES[:3], seed=1)[:, :, 32:64].compute()
+    opened = open_mask(store)
+    assert opened.dtype == dtype
+    np.testing.assert_array_equal(opened, expected)
+    with pytest.raises(WriteError, match=CLASS_DIM):
+        to_zarr(shares(DATES[:3], seed=1).isel({CLASS_DIM: slice(0, 2)}), store, append_dim="time")
+    with pytest.raises(WriteError, match="dtype"):
+        to_zarr(shares(DATES[:3], seed=1).astype("float32" if dtype == np.uint8 else "uint8"), store, append_dim="time")
+
+
+def test_a_mask_without_time_is_written_by_regions(tmp_path):
+    one, other = make_mask(DATES[:1])[0], make_mask(DATES[1:2])[0]
+    to_zarr(one, tmp_path / "m.zarr", chunks=32)
+    with pytest.raises(WriteError, match="time = "):
+        to_zarr(other.isel(x=slice(32, 64)), tmp_path / "m.zarr", region="auto")
+    to_zarr(other.drop_vars("time").isel(x=slice(32, 64)), tmp_path / "m.zarr", region="auto")
+    np.testing.assert_array_equal(open_mask(tmp_path / "m.zarr")[:, 32:64], other[:, 32:64])
+    np.testing.assert_array_equal(open_mask(tmp_path / "m.zarr")[:, :32], one[:, :32])
+
+
+def test_stores_of_version_2_are_opened(tmp_path):
+    mask = make_mask(DATES[:1]).drop_vars("item_id")
+    mask.to_dataset().to_zarr(tmp_path / "m.zarr", zarr_format=2, consolidated=False)
+    np.testing.assert_array_equal(open_mask(tmp_path / "m.zarr"), mask)
