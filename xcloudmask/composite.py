@@ -297,19 +297,19 @@ def _dressed(
     images: dict[Hashable, xr.Variable] = {}
     for (name, array), data in zip(arrays.items(), found.arrays, strict=True):
         order = tuple(array.sizes)
-        dims = [one for one in order if one not in (dim, y, x)]
-        variable = _spread(xr.Variable((dim, *dims, y, x), data, array.attrs), dim, periods, bands[name].fill)
-        images[name] = variable.transpose(*(one for one in order if one in variable.dims))
+        dims: list[Hashable] = [one for one in order if one not in (dim, y, x)]
+        image = _spread(xr.Variable((dim, *dims, y, x), data, array.attrs), dim, periods, bands[name].fill)
+        images[name] = image.transpose(*(one for one in order if one in image.sizes))
         images[name].encoding = {key: array.encoding[key] for key in _KEPT_ENCODING if key in array.encoding}
     extra = {COUNT: _counts(found, dim, (y, x), periods)}
     if found.index is not None:
         extra[CHOSEN] = _chosen(cube, found.index, dim, (y, x), periods)
     if isinstance(cube, xr.DataArray):
-        (image,) = images.values()
+        (alone,) = images.values()
         result = xr.DataArray(
-            xr.Variable(image.dims, image.data, image.attrs), coords={**coords, **extra}, name=cube.name
+            xr.Variable(alone.dims, alone.data, alone.attrs), coords={**coords, **extra}, name=cube.name
         )
-        result.encoding = image.encoding
+        result.encoding = alone.encoding
         return result
     still = {name: array.variable for name, array in cube.data_vars.items() if dim not in array.dims}
     kept = {name: images.get(name, still.get(name)) for name in cube.data_vars if name in images or name in still}
