@@ -57,6 +57,7 @@ def leftovers(folder):
     return [path.name for path in folder.rglob(".xcloudmask-*")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("overwrite", "times"), [(False, 50), (True, 20)])
 def test_killed_at_any_point(tmp_path, overwrite, times):
     rng = np.random.default_rng(int(overwrite))
@@ -169,6 +170,7 @@ def write_large(folder, dates):
         to_cog(mask, folder)
 
 
+@pytest.mark.slow
 def test_memory_is_bounded(tmp_path):
     memory_mb, dates = 72, 91
     assert dates * 4096**2 > 20 * memory_mb * 2**20

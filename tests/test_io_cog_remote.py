@@ -81,7 +81,7 @@ def test_what_is_on_s3_is_refused_kept_or_replaced(tmp_path, bucket):
 def test_a_bucket_that_is_not_there(bucket, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     start = time.perf_counter()
-    with pytest.raises(WriteError, match=r"s3://nowhere/a cannot be written: there is no bucket 'nowhere'"):
+    with pytest.raises(WriteError, match=r"s3://nowhere/a cannot be written: there is no such bucket"):
         to_cog(make_mask(), "s3://nowhere/a/")
     # It vanishes while the mask is computed.
     monkeypatch.setattr(_cogremote.RemoteFolder, "check", lambda self, names: None)
@@ -131,7 +131,7 @@ def test_other_stores_rename(tmp_path, fails, monkeypatch):
     expected = local(tmp_path / "local")
     target = tmp_path / "target"
     if fails:
-        with pytest.raises(WriteError, match=rf"{STEM}\.tif cannot be written: OSError.*No space"):
+        with pytest.raises(WriteError, match=rf"{STEM}\.tif cannot be written: No space"):
             to_cog(make_mask(), f"renaming://{target}")
         assert [path for path in target.rglob("*") if path.is_file()] == []
         return
@@ -143,3 +143,9 @@ def test_file_urls_are_paths(tmp_path):
     (path,) = to_cog(make_mask()[:1], f"file://{tmp_path}/masks/")
     assert path == tmp_path / "masks" / f"{STEM}.tif"
     assert path.exists()
+
+
+def test_credentials_stay_out_of_messages(bucket):
+    with pytest.raises(WriteError, match=r"^s3://nowhere/a cannot be written") as caught:
+        to_cog(make_mask(), "s3://key:secret@nowhere/a/")
+    assert "secret" not in str(caught.value)

@@ -19,6 +19,7 @@ from xcloudmask.io._cogremote import RemoteFolder
 from xcloudmask.io._cogwrite import Target
 from xcloudmask.io._raster import _turns as file_turns
 from xcloudmask.io._raster import is_url, name_of, open_quietly
+from xcloudmask.io._targets import local_path
 from xcloudmask.io.zarr import DEFAULT_NAME
 
 __all__ = ["StyleChoice", "missing_files", "plan_files"]
@@ -65,9 +66,9 @@ def plan_files(
         The mask has lost the classes that a style needs.
     """
     styles = _styles(mask, style, shares=shares)
-    text = str(target)
-    if text.startswith(("file://", "local://")):
-        text = text.split("://", maxsplit=1)[1]
+    local = local_path(target)
+    # A slash at the end makes a folder of "a.tif/": paths drop it.
+    text = str(target) if local is None or not is_url(str(target)) else str(local)
     parent, name = _split(text)
     folder: Target = RemoteFolder(parent, options) if is_url(text) else Folder(Path(parent))
     if name is None:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from xcloudmask._optional import require
 from xcloudmask.errors import ArgumentError, MissingPackageError, WriteError
 from xcloudmask.io._cogfolder import SIDECAR
+from xcloudmask.io._targets import _patience, label_of, reason
 
 __all__ = ["RemoteFolder"]
 
@@ -21,8 +22,6 @@ _WHOLE = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "memory")
 """Object stores: what is uploaded appears when it is complete. Elsewhere it is renamed."""
 _HEAD_BYTES = 2**21
 """Where the header of a COG lies, with the directories of all its tiles up to some 100,000."""
-_SLOW_S3 = {"config_kwargs": {"connect_timeout": 5, "retries": {"max_attempts": 3}}}
-"""A server that is not there is an error within seconds, not minutes."""
 
 
 class RemoteFolder:
@@ -51,36 +50,34 @@ class RemoteFolder:
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         self._url = url.rstrip("/")
         self._protocol = urlsplit(url).scheme
-        extra = "s3" if self._protocol in ("s3", "s3a") else None
-        if extra is not None:
-            require("s3fs", extra=extra)
         fsspec: Any = require("fsspec")
-        defaults = _SLOW_S3 if extra is not None and not options else {}
+        defaults = {} if options else _patience(url)
         try:
             self._fs, self._root = fsspec.core.url_to_fs(url, **(defaults | dict(options)))
         except ImportError as error:
-            raise MissingPackageError(f"{url}: {error}") from error
+            raise MissingPackageError(f"{label_of(url)}: {error}") from error
         except ValueError as error:
             raise ArgumentError(
-                f"{url} cannot be written to: {error}. Expected a path or a URL that fsspec knows."
+                f"{label_of(url)} cannot be written to: {error}. Expected a path or a URL that fsspec knows."
             ) from error
 
     def label(self, name: str) -> str:
-        """Return the URL of a file."""
-        return f"{self._url}/{name}"
+        """Return what a file is called in messages: its URL without credentials."""
+        return f"{label_of(self._url)}/{name}"
 
     def result(self, name: str) -> str:
         """Return what the caller gets for a file."""
-        return self.label(name)
+        return f"{self._url}/{name}"
 
     def check(self, names: Iterable[str]) -> None:  # noqa: ARG002  # the same question as to a `Folder`
         """Refuse a bucket that is not there, before anything is computed."""
         bucket = str(self._root).strip("/").split("/")[0]
         if self._protocol not in _WHOLE or self._protocol == "memory":
             return
-        with self._naming(self._url), suppress(PermissionError):  # one may be allowed to write, and not to list
+        # One may be allowed to write, and not to list.
+        with self._naming(label_of(self._url)), suppress(PermissionError):
             if not self._fs.exists(bucket):
-                raise WriteError(f"{self._url} cannot be written: there is no bucket {bucket!r}.")
+                raise WriteError(f"{label_of(self._url)} cannot be written: there is no such bucket.")
 
     def existing(self, names: Iterable[str]) -> set[str]:
         """Return those that are there, asking once per folder."""
@@ -145,7 +142,7 @@ class RemoteFolder:
 
     def _listed(self, parent: str) -> set[str]:
         folder = self._root if parent == "." else self._path(parent)
-        with self._naming(self._url):
+        with self._naming(label_of(self._url)):
             self._fs.invalidate_cache()
             try:
                 entries = self._fs.ls(folder, detail=False)
@@ -161,4 +158,4 @@ class RemoteFolder:
         except WriteError:
             raise
         except Exception as error:
-            raise WriteError(f"{label} cannot be written: {type(error).__name__}: {error}") from error
+            raise WriteError(f"{label} cannot be written: {reason(error)}.") from error
