@@ -154,10 +154,12 @@ def check_labels(existing: xr.DataArray, mask: xr.DataArray, *, label: str) -> N
                 raise WriteError(
                     f"{label} has {dim} = {old} in that region, and the mask has {new}. Type: region='auto'"
                 )
-    time = existing.coords.get("time"), mask.coords.get("time")
-    if all(each is not None and each.ndim == 0 for each in time) and time[0] != time[1]:
+    old_time, new_time = existing.coords.get("time"), mask.coords.get("time")
+    if old_time is None or new_time is None or old_time.ndim or new_time.ndim:
+        return
+    if old_time.values != new_time.values:
         raise WriteError(
-            f"{label} holds a mask of time = {time[0].values}, and this one is of {time[1].values}. Type: mode='w' to "
+            f"{label} holds a mask of time = {old_time.values}, and this one is of {new_time.values}. Type: mode='w' to "
             "replace the store, or give another name."
         )
 
