@@ -159,8 +159,8 @@ def check_labels(existing: xr.DataArray, mask: xr.DataArray, *, label: str) -> N
         return
     if old_time.values != new_time.values:
         raise WriteError(
-            f"{label} holds a mask of time = {old_time.values}, and this one is of {new_time.values}. Type: mode='w' to "
-            "replace the store, or give another name."
+            f"{label} holds a mask of time = {old_time.values}, and this one is of {new_time.values}. Type: mode='w' "
+            "to replace the store, or give another name."
         )
 
 
