@@ -151,6 +151,27 @@ def test_any_order_of_dates(tmp_path_factory, stored, added, time_chunk, dask_ch
         np.testing.assert_array_equal(opened.sel(time=f"2024-05-{day:02d}").squeeze("time"), codes(day, seed, 6))
 
 
+def test_lazy_coordinates_and_another_name(tmp_path):
+    def rich(days, seed):
+        count = len(days)
+        return lazy_mask(days, seed=seed).assign_coords(
+            angle=("time", da.from_array(np.arange(count) + seed + 0.5, chunks=1)),
+            lat=(("y", "x"), da.ones((SIZE_PX, SIZE_PX), chunks=CHUNK_PX)),
+            sun=(("time", "y"), da.ones((count, SIZE_PX), chunks=(1, CHUNK_PX)) * seed),
+            geometry=("time", np.array([{1}] * count, object)),  # nothing that Zarr can hold
+        )
+
+    to_icechunk(rich([1, 2], 0), tmp_path / "r")
+    to_icechunk(rich([3, 2], 4).rename("other"), tmp_path / "r", append_dim="time")
+    opened = open_icechunk(tmp_path / "r").compute()
+    assert opened.name == "cloud_mask"
+    assert opened.angle.values.tolist() == [0.5, 5.5, 4.5]
+    assert opened.sun.values[:, -1].tolist() == [0, 4, 4]
+    assert opened.lat.values.min() == 1
+    assert "geometry" not in opened.coords
+    np.testing.assert_array_equal(opened, np.stack([codes(1), codes(2, 4), codes(3, 4)]))
+
+
 def test_regions(tmp_path):
     repo = tmp_path / "r"
     to_icechunk(lazy_mask(), repo)
