@@ -264,14 +264,18 @@ def test_where_there_is_nothing_to_write_into(tmp_path):
         to_zarr(make_mask(), tmp_path / "folder", append_dim="time")
 
 
-def test_stores_that_xarray_wrote_can_be_appended_to(tmp_path):
+@pytest.mark.parametrize("names", [{}, {"chunk_key_encoding": {"name": "v2", "separator": "."}}])
+def test_stores_that_xarray_wrote_can_be_appended_to(tmp_path, names):
     mask = make_mask(DATES[:2])
     mask = mask.assign_coords(item_id=mask.item_id.astype(object))
+    encoding = {"chunks": (1, 70, 45), **names}
     mask.to_dataset(name="codes").to_zarr(
-        tmp_path / "m.zarr", consolidated=False, zarr_format=3, encoding={"codes": {"chunks": (1, 70, 45)}}
+        tmp_path / "m.zarr", consolidated=False, zarr_format=3, encoding={"codes": encoding}
     )
     to_zarr(make_mask(DATES[1:4]), tmp_path / "m.zarr", append_dim="time")
     same(open_mask(tmp_path / "m.zarr"), make_mask(DATES[:4]))
+    to_zarr(make_mask(DATES[1:2], seed=1), tmp_path / "m.zarr", region="auto")
+    same(open_mask(tmp_path / "m.zarr").isel(time=[1]), make_mask(DATES[1:2], seed=1))
     assert open_mask(tmp_path / "m.zarr").name == "codes"
 
 

@@ -38,6 +38,7 @@ def undisturbed(target, before=None, job=WRITE, **arguments):
     return seconds, content(target)
 
 
+@pytest.mark.slow
 def test_a_new_store_is_there_whole_or_not_at_all(tmp_path):
     seconds, whole = undisturbed(tmp_path / "whole.zarr", dates=DATES[:2])
     target, killed = tmp_path / "new" / "m.zarr", 0
@@ -53,6 +54,7 @@ def test_a_new_store_is_there_whole_or_not_at_all(tmp_path):
     assert killed > KILLS / 2
 
 
+@pytest.mark.slow
 def test_a_store_that_is_replaced_is_the_old_one_or_the_new_one(tmp_path):
     to_zarr(make_mask(DATES[:1]), tmp_path / "old.zarr")
     old = content(tmp_path / "old.zarr")
@@ -65,6 +67,7 @@ def test_a_store_that_is_replaced_is_the_old_one_or_the_new_one(tmp_path):
         shutil.rmtree(target)
 
 
+@pytest.mark.slow
 def test_an_append_shows_old_dates_until_all_is_there(tmp_path):
     """Every other job overwrites a date as well: then it may be old or new, chunk by chunk, and is named."""
     to_zarr(make_mask(DATES[:2]), tmp_path / "old.zarr", append_dim="time", chunks={"y": 20, "x": 30})
@@ -107,6 +110,7 @@ def check_dates(opened, *, overwritten, named):
         same(second, make_mask(DATES[1:2], seed=int(overwritten and finished)))
 
 
+@pytest.mark.slow
 def test_a_region_is_old_or_new_chunk_by_chunk(tmp_path):
     to_zarr(make_mask(), tmp_path / "old.zarr", chunks={"time": 1, "y": 20, "x": 30})
     job, rows = "zarr_masks:write_region", (20, 60)
@@ -126,6 +130,7 @@ def test_a_region_is_old_or_new_chunk_by_chunk(tmp_path):
     assert killed > KILLS / 2
 
 
+@pytest.mark.slow
 def test_a_cube_twenty_times_as_large_as_the_memory(tmp_path):
     limit_mb, times, side = 96, 30, 8192
     assert times * side**2 / 2**20 >= 20 * limit_mb

@@ -131,8 +131,8 @@ class HeldStore(Store):
     # -- the protocol of Zarr ----------------------------------------------------------------------------------------
 
     def passes(self, key: str) -> bool:
-        """Whether a key is a chunk of the mask."""
-        return key.startswith(f"{self.name}/c/") or key == f"{self.name}/c"
+        """Whether a key is a chunk of the mask, however chunks are named."""
+        return key.startswith(f"{self.name}/") and key != f"{self.name}/{ROOT}"
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         """Return what is held back, else what is there."""
