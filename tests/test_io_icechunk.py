@@ -185,7 +185,7 @@ def test_regions(tmp_path):
     assert [commit.write for commit in history(repo)[:2]] == ["region", "region"]
     with pytest.raises(ArgumentError, match="2024-05-09"):
         to_icechunk(make_mask([9]), repo, region="auto")
-    with pytest.raises(WriteError, match=r"2024-05-01.*the mask 2024-05-02"):
+    with pytest.raises(WriteError, match=r"2024-05-01.*the mask has 2024-05-02"):
         to_icechunk(make_mask([2]), repo, region={"time": slice(0, 1)})
     np.testing.assert_array_equal(open_icechunk(repo), expected)
 

@@ -17,7 +17,7 @@ from xcloudmask.io._chunks import ChunkChoice, plan_write
 from xcloudmask.io._icechunk_place import cut, spans
 from xcloudmask.io._identity import check_same
 from xcloudmask.io._layout import laid_out
-from xcloudmask.io._regions import box_of
+from xcloudmask.io._regions import box_of, check_labels
 from xcloudmask.io._stored import open_stored
 from xcloudmask.io.zarr import DEFAULT_NAME
 
@@ -76,7 +76,7 @@ def write(fork: ForkSession, job: Job) -> tuple[ForkSession, str]:
     if job.region is not None:
         box = box_of(existing, job.mask, job.region, label=where)
         check_same(existing.isel(box), job.mask, target=where)
-        _check_dates(existing.isel(box), job.mask, label=where)
+        check_labels(existing.isel(box), job.mask, label=where)
         ordered = job.mask.transpose(*existing.dims)
         return _store(fork, job.group, existing.name, ordered.data, tuple(box.values())), "region"
     if job.append_dim is not None:
@@ -88,18 +88,6 @@ def write(fork: ForkSession, job: Job) -> tuple[ForkSession, str]:
         )
     _clear(fork, job.group)
     return _create(fork, job), "replaced"
-
-
-def _check_dates(part: xr.DataArray, mask: xr.DataArray, *, label: str) -> None:
-    """Refuse a region whose coordinates, other than those of the grid, are not those of the mask."""
-    for dim in part.dims:
-        if dim in spatial_dims(part) or dim not in part.indexes or dim not in mask.indexes:
-            continue
-        there, here = part.indexes[dim], mask.indexes[dim]
-        if not there.equals(here):
-            raise WriteError(
-                f"{label} has {dim} {there[0]} in this region, and the mask {here[0]}. Type: region='auto'"
-            )
 
 
 def _clear(fork: ForkSession, group: str) -> None:
