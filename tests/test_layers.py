@@ -33,6 +33,7 @@ NUMPY = {
     "morphology",
     "normalize",
     "options",
+    "parity",
     "resample",
     "scene",
     "sensors",
@@ -40,7 +41,7 @@ NUMPY = {
     "simulate",
     "tiles",
 }
-DASK = {"_areas", "_composite_graph", "_counts", "graph", "padding", "stacking"}
+DASK = {"_areas", "_composite_graph", "_counts", "graph", "graph_ocm", "padding", "stacking"}
 TOP = {"__init__", "_accessor", "cli", "__main__"}
 # Built on the engine's parts, used by nobody below.
 ABOVE_NUMPY = {"simulate.cubes", "simulate.over", "simulate.scene", "simulate.series", "training"}

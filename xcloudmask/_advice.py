@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from xcloudmask.geometry import upsample_factor
+from xcloudmask.graph_ocm import ocm_layout
 from xcloudmask.prepare import Prepared
 
 __all__ = ["pixel_ratio", "warnings"]
@@ -27,6 +28,11 @@ def pixel_ratio(prepared: Prepared) -> float:
     float
     """
     geometry = prepared.geometry
+    if prepared.settings.normalize == "ocm":
+        layout = ocm_layout(prepared.settings, geometry.chunks)
+        return (
+            math.prod(len(starts) for starts in layout.starts[0]) * layout.sizes[0].side ** 2 / math.prod(layout.shape)
+        )
     if geometry.step_cells:
         return math.prod(side / geometry.step_cells for side in geometry.tile_cells)
     ratio = 1.0
@@ -81,6 +87,8 @@ def _upsampling(prepared: Prepared, pixel_m: float) -> str:
 def _halo(prepared: Prepared) -> Iterator[str]:
     geometry, spec = prepared.geometry, prepared.spec
     halo = geometry.halo_cells * geometry.upsample
+    if prepared.settings.normalize == "ocm":
+        return
     if not spec.exact_halo:
         yield f"Model {spec.name!r} has global layers: no halo is exact, and borders of tiles can show."
     elif geometry.step_cells is None and halo < spec.radius_px and not _one_block(prepared):

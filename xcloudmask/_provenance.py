@@ -32,7 +32,10 @@ def settings_text(prepared: Prepared) -> str:
         "precision": settings.precision,
         "upsample": settings.upsample,
     }
-    if settings.step_px is not None:
+    if settings.normalize == "ocm":
+        side, step = settings.tile_px[0], settings.step_px or settings.tile_px[0]
+        told |= {"patch_px": side, "overlap_px": side - step}
+    elif settings.step_px is not None:
         told |= {"stride": settings.step_px * settings.factor, "window_px": spec.window_px}
     else:
         told["halo_px"] = geometry.halo_cells * settings.factor

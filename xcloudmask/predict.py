@@ -11,6 +11,7 @@ from xcloudmask._provenance import settings_text
 from xcloudmask._version import __version__
 from xcloudmask.classes import CLASS_DIM, NODATA, OutputStyle, get_style, mask_attrs
 from xcloudmask.graph import predict_graph
+from xcloudmask.graph_ocm import ocm_graph
 from xcloudmask.io._georef import with_spatial_ref
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.options import Bands, Nodata, Options, Precision, ResolutionM, Scale
@@ -60,8 +61,9 @@ def predict(
         that ``attrs["sensor"]`` of the cube names, if any.
     normalize
         Pixels that the z-score is taken over: ``"chunk"`` (each chunk with its halo; fastest), ``"lattice"`` (tiles of
-        a lattice anchored at the cube's origin) or ``"scene"`` (each time step, in two passes). The last two give the
-        same labels for every layout of chunks.
+        a lattice anchored at the cube's origin) or ``"scene"`` (each time step, in two passes). ``"ocm"``: patches and
+        blend of OmniCloudMask, with ``halo_px=`` for the overlap of its patches and ``stride=`` for their step. The
+        last three give the same labels for every layout of chunks.
     halo_px
         Context around each tile, in pixels, rounded up to the stride of the model. None: the model's receptive radius.
     output_style
@@ -217,14 +219,19 @@ def predict_proba(
 
 def _predict(cube: xr.DataArray | xr.Dataset, options: Options, *, output: Output) -> xr.DataArray:
     prepared = prepare_cube(cube, options, output=output)
-    data: Any = predict_graph(
-        prepared.stack,
-        prepared.settings,
-        chunks=prepared.chunks,
-        depth=prepared.geometry.depth,
-        timeless=prepared.template.ndim == 2,
-        scales=prepared.scales,
-    )
+    timeless = prepared.template.ndim == 2
+    data: Any
+    if prepared.settings.normalize == "ocm":
+        data = ocm_graph(prepared.stack, prepared.settings, timeless=timeless, scales=prepared.scales)
+    else:
+        data = predict_graph(
+            prepared.stack,
+            prepared.settings,
+            chunks=prepared.chunks,
+            depth=prepared.geometry.depth,
+            timeless=timeless,
+            scales=prepared.scales,
+        )
     if not prepared.lazy:
         # The model itself uses all cores, so one block at a time is fastest and smallest.
         data = data.compute(scheduler="synchronous")

@@ -19,6 +19,7 @@ from xcloudmask.grid import resolution_m, spatial_dims, time_dim
 from xcloudmask.models.registry import get_spec
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.options import Options, scale_pairs
+from xcloudmask.parity.geometry import ocm_geometry
 from xcloudmask.radiometry import band_scales, known_scale, nodata_values, scale_rows
 from xcloudmask.settings import EngineSettings, Output
 from xcloudmask.stacking import add_time, stack_planes
@@ -92,15 +93,20 @@ def prepare_cube(cube: xr.DataArray | xr.Dataset, options: Options, *, output: O
     given = (stack.chunks[2], stack.chunks[3])
     # The CRS of a Dataset can be a variable that no band carries.
     resolution = options.resolution_yx_m or resolution_m(template) or resolution_m(cube)
-    geometry = plan_geometry(
-        given,
-        spec,
-        factor=resolution_factor(resolution, spec),
-        normalize=options.normalize,
-        halo_px=options.halo_px,
-        step_px=options.stride,
-        upsample=upsample_factor(resolution, spec, options.upsample),
-    )
+    if options.normalize == "ocm":
+        # Each time step has patches of its own.
+        stack = stack.rechunk({0: 1, 1: -1})
+        geometry = ocm_geometry(given, options, spec)
+    else:
+        geometry = plan_geometry(
+            given,
+            spec,
+            factor=resolution_factor(resolution, spec),
+            normalize=options.normalize,
+            halo_px=options.halo_px,
+            step_px=options.stride,
+            upsample=upsample_factor(resolution, spec, options.upsample),
+        )
     scale, scales = _scales(options, spec, selection, times=stack.shape[0])
     settings = _settings(options, spec, selection, geometry, output=output, scale=scale)
     return Prepared(

@@ -10,7 +10,9 @@ import numpy as np
 
 from xcloudmask._advice import pixel_ratio, warnings
 from xcloudmask._tables import html_table
+from xcloudmask.classes import CloudClass
 from xcloudmask.graph import overlap_kind
+from xcloudmask.graph_ocm import ocm_layout, ocm_tasks
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.prepare import Prepared
 
@@ -92,7 +94,8 @@ class Plan:
         yield "mask", " x ".join(f"{dim} {size}" for dim, size in self.shape.items())
         yield "resolution", _resolution_text(self.resolution_m, self.factor, self.upsample)
         exact = "exact" if self.exact_halo else "not exact"
-        yield "halo", f"{self.halo_px} px ({exact}), borders on multiples of {self.stride_px} px"
+        if self.halo_px or self.stride_px > 1:
+            yield "halo", f"{self.halo_px} px ({exact}), borders on multiples of {self.stride_px} px"
         yield "prediction", self.window
         yield "chunks", " x ".join(_sizes_text(sizes) for sizes in self.chunks)
         yield "rechunk", self.rechunk or "no: the cube's own chunks"
@@ -137,6 +140,7 @@ def describe(prepared: Prepared) -> Plan:
     blocks = math.prod(len(sizes) for sizes in chunks)
     halo = geometry.halo_cells * geometry.upsample
     alone = all(len(sizes) == 1 for sizes in geometry.chunks)
+    ocm = settings.normalize == "ocm"
     return Plan(
         model=spec,
         bands={
@@ -158,9 +162,9 @@ def describe(prepared: Prepared) -> Plan:
         rechunk=_rechunk_text(prepared),
         tile_px=geometry.fed_px,
         blocks=blocks,
-        tasks=blocks * _TASKS_PER_CHUNK[overlap_kind()][not alone],
+        tasks=ocm_tasks(prepared.stack, settings) if ocm else blocks * _TASKS_PER_CHUNK[overlap_kind()][not alone],
         pixel_ratio=pixel_ratio(prepared) * geometry.upsample**2,
-        block_bytes=_block_bytes(prepared),
+        block_bytes=_patch_bytes(prepared) if ocm else _block_bytes(prepared),
         device=settings.device,
         precision=settings.precision,
         warnings=tuple(warnings(prepared)),
@@ -171,6 +175,7 @@ _NORMALIZE_TEXT = {
     "chunk": "z-score per chunk, halo included: labels follow the layout of the chunks",
     "lattice": "z-score per tile of a lattice: the same labels for every layout of chunks",
     "scene": "z-score per time step over the whole scene, in two passes: the same labels for every layout of chunks",
+    "ocm": "z-score per patch and band, as OmniCloudMask does: the same labels for every layout of chunks",
 }
 
 
@@ -214,6 +219,8 @@ def _window_text(prepared: Prepared) -> str:
     if geometry.step_cells is None:
         return "tiles with a halo, cropped"
     side, step = (cells * geometry.factor for cells in (geometry.tile_cells[0], geometry.step_cells))
+    if prepared.settings.normalize == "ocm":
+        return f"patches of {side} px that share {side - step}, moved off nodata, logits blended (OmniCloudMask)"
     return f"windows of {side} px every {step} px, probabilities averaged"
 
 
@@ -227,6 +234,17 @@ def _rechunk_text(prepared: Prepared) -> str:
             why = f"borders on multiples of {geometry.multiple[axis]} px, none smaller than {geometry.depth[axis]} px"
             reasons.append(f"{what} ({why})")
     return "; ".join(reasons)
+
+
+def _patch_bytes(prepared: Prepared) -> int:
+    """A patch in the network, and the chunk with the most patches that may touch it."""
+    settings, chunks = prepared.settings, prepared.geometry.chunks
+    layout, classes = ocm_layout(settings, chunks), len(CloudClass)
+    patch = math.prod(settings.tile_px)
+    middle = [len(sizes) // 2 for sizes in chunks]
+    blend = len(list(layout.visitors(*middle))) * patch + max(chunks[0]) * max(chunks[1])
+    total: int = patch * _BYTES_PER_CELL["fp32" if settings.precision == "auto" else settings.precision]
+    return total + blend * classes * 4
 
 
 def _block_bytes(prepared: Prepared) -> int:

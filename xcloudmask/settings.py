@@ -10,7 +10,7 @@ from xcloudmask.models.spec import ModelSpec
 
 __all__ = ["EngineSettings", "Normalize", "Output"]
 
-Normalize = Literal["chunk", "lattice", "scene"]
+Normalize = Literal["chunk", "lattice", "scene", "ocm"]
 Output = Literal["labels", "percent", "probability"]
 
 
@@ -37,9 +37,9 @@ class EngineSettings:
     halo_px: tuple[int, int]
     """Context on both sides of a tile along y and x; multiples of the stride, 0 where one tile spans the axis."""
     tile_px: tuple[int, int]
-    """Cells a tile delivers along y and x; multiples of the stride."""
+    """Cells a tile delivers along y and x; multiples of the stride. Side of the patches of ``normalize="ocm"``."""
     step_px: int | None = None
-    """Step of the moving window; None for the halo crop."""
+    """Step of the moving window, or of the patches of ``normalize="ocm"``; None for the halo crop."""
     present: tuple[bool, ...] = (True, True, True)
     """Per band of the model: False where it was given up and is fed as zeros."""
     nodata: tuple[float | None, ...] = (None, None, None)

@@ -59,7 +59,9 @@ SensorOption = Annotated[
 ]
 NormalizeOption = Annotated[
     str,
-    typer.Option(help="Pixels that the z-score is taken over: chunk, lattice (same labels for all chunks) or scene."),
+    typer.Option(
+        help="Pixels that the z-score is taken over: chunk, lattice (same labels for all chunks), scene or ocm."
+    ),
 ]
 HaloOption = Annotated[
     int | None, typer.Option("--halo-px", show_default=False, help="Context around chunks, in pixels.")

@@ -1,0 +1,1 @@
+"""OmniCloudMask's own way through a scene, for ``normalize="ocm"`` (numpy only)."""
