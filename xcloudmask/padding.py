@@ -85,7 +85,7 @@ def map_padded(
     """
     edges = None if depth == (0, 0) else _edges(stack, depth)
     counts, work = stack.numblocks, _Work(function, depth)
-    layer: dict[Key, Any] = {}
+    layer: dict[Any, Any] = {}
     for time in range(counts[0]):
         for y in range(counts[2]):
             for x in range(counts[3]):
@@ -94,7 +94,7 @@ def map_padded(
                 around = [] if edges is None else list(_around(edges.name, time, y, x, counts))
                 rows = [(table.name, time, 0, 0, 0) for table in tables]
                 layer[key] = (work, (stack.name, *place), around, rows, (time, y, x))
-    sources = [stack, *tables, *(() if edges is None else (edges,))]
+    sources: list[Any] = [stack, *tables, *(() if edges is None else (edges,))]
     graph = HighLevelGraph.from_collections(name, layer, dependencies=sources)
     return da.Array(graph, name, chunks=chunks, meta=np.empty((0,) * len(chunks), dtype))
 
