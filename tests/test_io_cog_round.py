@@ -201,7 +201,7 @@ def test_files_wait_for_readers_that_must_be_alone(tmp_path):
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1) as pool:
-        with _raster._turns.alone():
+        with _raster.file_turns.alone():
             writing = pool.submit(to_cog, make_mask(), tmp_path)
             with pytest.raises(TimeoutError):
                 writing.result(timeout=1)
@@ -214,7 +214,7 @@ def test_no_file_is_open_while_blocks_are_computed(tmp_path):
     mask = make_mask().chunk(time=1, y=150)
 
     def block(codes):
-        with _raster._turns.alone():
+        with _raster.file_turns.alone():
             return codes
 
     data = da.map_blocks(block, mask.data, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8))

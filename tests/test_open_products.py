@@ -351,7 +351,7 @@ def test_threads_read_jpeg_2000_and_geotiff_at_once(tmp_path):
 def test_jpeg_2000_waits_until_no_geotiff_is_read(tmp_path):
     band = xcloudmask.open(write_safe(tmp_path, simulated(L2A)))["B04"]
     read = threading.Thread(target=band.compute)
-    with _raster._turns.shared():
+    with _raster.file_turns.shared():
         read.start()
         read.join(0.3)
         assert read.is_alive()

@@ -20,7 +20,7 @@ from xcloudmask.io._partial import remove_partial
 from xcloudmask.io._regions import box_of, check_box, check_labels, runs
 from xcloudmask.io._stored import UNFINISHED, open_stored
 
-__all__ = ["append_dates", "check_dates", "write_region"]
+__all__ = ["append_dates", "check_dates", "coords_along", "places_of_dates", "write_region"]
 
 
 def check_dates(mask: xr.DataArray, dim: Hashable) -> None:
@@ -86,8 +86,8 @@ def append_dates(mask: xr.DataArray, held: HeldStore, *, dim: Hashable, compute:
     """
     existing = open_stored(held, label=held.label)
     check_same(existing.isel({dim: slice(0, 1)}), mask, target=held.label)
-    places, total = _places(existing, mask, dim)
-    coords = _coords_along(existing, mask, dim, label=held.label, compute=compute)
+    places, total = places_of_dates(existing, mask, dim)
+    coords = coords_along(existing, mask, dim, label=held.label, compute=compute)
     held.probe()
     _mark_overwritten(held, mask, dim, [row for row, place in enumerate(places) if place < existing.sizes[dim]])
     _enlarge(held, dim, total)
@@ -156,7 +156,7 @@ def _unit(existing: xr.DataArray) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def _places(existing: xr.DataArray, mask: xr.DataArray, dim: Hashable) -> tuple[list[int], int]:
+def places_of_dates(existing: xr.DataArray, mask: xr.DataArray, dim: Hashable) -> tuple[list[int], int]:
     """Return where each date of the mask lies in the store, and the length that it will have."""
     there = {value: place for place, value in enumerate(existing[dim].values.tolist())}
     if len(there) < existing.sizes[dim]:
@@ -205,9 +205,7 @@ def _stamps(mask: xr.DataArray, dim: Hashable, rows: Iterable[int]) -> list[str]
     return [str(value) for value in mask[dim].values[list(rows)]]
 
 
-def _coords_along(
-    existing: xr.DataArray, mask: xr.DataArray, dim: Hashable, *, label: str, compute: bool
-) -> xr.Dataset:
+def coords_along(existing: xr.DataArray, mask: xr.DataArray, dim: Hashable, *, label: str, compute: bool) -> xr.Dataset:
     """Return the coordinates along time that the store has, from the mask; what the mask lacks is missing."""
     extra = [name for name, coord in mask.coords.items() if dim in coord.dims and name not in existing.coords]
     if extra:

@@ -12,8 +12,7 @@ from xcloudmask.classes import NODATA, get_style
 from xcloudmask.errors import WriteError
 from xcloudmask.io._cogfolder import SIDECAR, naming
 from xcloudmask.io._cogmeta import Counts, FileMeta, attribute_table, colour_table
-from xcloudmask.io._raster import _turns as file_turns
-from xcloudmask.io._raster import open_quietly
+from xcloudmask.io._raster import file_turns, open_quietly
 from xcloudmask.io._rastercache import small_cache
 
 __all__ = ["BLOCK_PX", "CogFile"]

@@ -17,8 +17,7 @@ from xcloudmask.io._cogmeta import COMPARED, FileMeta, meta_of
 from xcloudmask.io._cognames import SUFFIXES, file_names
 from xcloudmask.io._cogremote import RemoteFolder
 from xcloudmask.io._cogwrite import Target
-from xcloudmask.io._raster import _turns as file_turns
-from xcloudmask.io._raster import is_url, name_of, open_quietly
+from xcloudmask.io._raster import file_turns, is_url, name_of, open_quietly
 from xcloudmask.io._targets import local_path
 from xcloudmask.io.zarr import DEFAULT_NAME
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from xcloudmask._optional import require
 from xcloudmask.errors import ArgumentError, MissingPackageError, WriteError
 from xcloudmask.io._cogfolder import SIDECAR
-from xcloudmask.io._targets import _patience, label_of, reason
+from xcloudmask.io._targets import label_of, patience, reason
 
 __all__ = ["RemoteFolder"]
 
@@ -51,7 +51,7 @@ class RemoteFolder:
         self._url = url.rstrip("/")
         self._protocol = urlsplit(url).scheme
         fsspec: Any = require("fsspec")
-        defaults = {} if options else _patience(url)
+        defaults = {} if options else patience(url)
         try:
             self._fs, self._root = fsspec.core.url_to_fs(url, **(defaults | dict(options)))
         except ImportError as error:

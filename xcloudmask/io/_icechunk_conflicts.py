@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from xcloudmask.errors import WriteError
-from xcloudmask.io._append import _places
+from xcloudmask.io._append import places_of_dates
 from xcloudmask.io._icechunk_write import Job, held
 from xcloudmask.io._regions import box_of
 
@@ -34,7 +34,7 @@ def from_kept(repository: Repository, job: Job, kept: Kept) -> Job:
     if stored is None:
         return job
     if job.append_dim is not None:
-        stored = stored.isel({job.append_dim: _places(stored, job.mask, job.append_dim)[0]})
+        stored = stored.isel({job.append_dim: places_of_dates(stored, job.mask, job.append_dim)[0]})
     elif job.region is not None:
         stored = stored.isel(box_of(stored, job.mask, job.region, label=job.label))
     return replace(job, mask=job.mask.copy(data=stored.transpose(*job.mask.dims).data))
@@ -66,7 +66,7 @@ def _pieces(stored: xr.DataArray | None, job: Job) -> list[xr.DataArray | None]:
         return [stored.isel(box_of(stored, job.mask, job.region, label=job.label))]
     if dim is None:
         return [stored]
-    places, _ = _places(stored, job.mask, dim)
+    places, _ = places_of_dates(stored, job.mask, dim)
     return [stored.isel({dim: place}) if place < stored.sizes[dim] else None for place in places]
 
 

@@ -12,7 +12,7 @@ from zarr.storage import StorePath
 
 from xcloudmask.errors import ReadError, WriteError
 from xcloudmask.grid import spatial_dims
-from xcloudmask.io._append import _coords_along, _places
+from xcloudmask.io._append import coords_along, places_of_dates
 from xcloudmask.io._chunks import ChunkChoice, plan_write
 from xcloudmask.io._icechunk_place import cut, spans
 from xcloudmask.io._identity import check_same
@@ -133,8 +133,8 @@ def _append(fork: ForkSession, job: Job, existing: xr.DataArray, where: str) -> 
         raise WriteError(f"{where} holds a mask without {dim!r}: nothing can be appended. Type: mode='w'")
     check_same(existing.isel({dim: slice(0, 1)}), job.mask, target=where)
     mask = job.mask.transpose(*existing.dims)
-    places, _ = _places(existing, mask, dim)
-    coords = _coords_along(existing, mask, dim, label=where, compute=True).reset_coords()
+    places, _ = places_of_dates(existing, mask, dim)
+    coords = coords_along(existing, mask, dim, label=where, compute=True).reset_coords()
     rows = np.flatnonzero(np.asarray(places) >= existing.sizes[dim])
     if rows.size:
         shape = tuple(rows.size if axis == dim else size for axis, size in mask.sizes.items())

@@ -20,7 +20,7 @@ from xcloudmask.errors import ReadError
 from xcloudmask.io._names import acquisition_time, platform_of
 from xcloudmask.io._turns import Turns
 
-__all__ = ["RASTER_SUFFIXES", "RasterFile", "inspect", "is_url", "lazy_band", "name_of", "open_quietly"]
+__all__ = ["RASTER_SUFFIXES", "RasterFile", "file_turns", "inspect", "is_url", "lazy_band", "name_of", "open_quietly"]
 
 _DRIVERS = {
     ".tif": "GTiff",
@@ -38,7 +38,7 @@ RASTER_SUFFIXES = tuple(_DRIVERS)
 
 # GDAL: reading JP2 while another thread closes a GeoTIFF can crash the process. So GeoTIFFs are read by several
 # threads, and a file of another format by one while no other file is open here.
-_turns = Turns()
+file_turns = Turns()
 # The filters of `warnings` belong to the process: they are changed by one thread at a time.
 _warning_filters = threading.Lock()
 
@@ -116,7 +116,7 @@ class RasterBand:
         """Read a window."""
         rows, columns = (slice(*part.indices(size)) for part, size in zip(window, self.shape, strict=True))
         with (
-            _turns.alone() if self.exclusive else _turns.shared(),
+            file_turns.alone() if self.exclusive else file_turns.shared(),
             _open(self.path, self.driver, quiet=not self.georeferenced) as source,
         ):
             pixels: npt.NDArray[Any] = source.read(
@@ -192,7 +192,7 @@ def inspect(path: str) -> RasterFile:
         raise ReadError(f"{path} is no raster that is read here. Expected one of: {', '.join(RASTER_SUFFIXES)}.")
     if not is_url(path) and not Path(path).exists():
         raise ReadError(f"{path} does not exist.")
-    with _turns.shared() if driver == "GTiff" else _turns.alone(), _open(path, driver, quiet=True) as source:
+    with file_turns.shared() if driver == "GTiff" else file_turns.alone(), _open(path, driver, quiet=True) as source:
         return _header(path, driver, source)
 
 

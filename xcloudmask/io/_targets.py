@@ -11,7 +11,7 @@ from urllib.request import url2pathname
 
 from xcloudmask.errors import ArgumentTypeError, XCloudMaskError
 
-__all__ = ["Store", "label_of", "local_path", "open_target", "reason"]
+__all__ = ["Store", "label_of", "local_path", "open_target", "patience", "reason"]
 
 Store = Any
 """A path, an fsspec URL, a zarr Store object, or an obstore store."""
@@ -77,7 +77,7 @@ def open_target(store: Store, *, read_only: bool) -> Any:
     if path is not None:
         return LocalStore(path, read_only=read_only)
     if isinstance(store, str):
-        return FsspecStore.from_url(store, storage_options=_patience(store), read_only=read_only)
+        return FsspecStore.from_url(store, storage_options=patience(store), read_only=read_only)
     if type(store).__module__.partition(".")[0] == "obstore":
         return ObjectStore(store, read_only=read_only)
     raise ArgumentTypeError(
@@ -154,7 +154,7 @@ def _without_secrets(text: str) -> str:
     return f"{scheme}://{place.netloc.rpartition('@')[2]}{place.path}"
 
 
-def _patience(url: str) -> dict[str, Any]:
+def patience(url: str) -> dict[str, Any]:
     """Return options of the protocol that keep a dead host from holding up the user."""
     if url.partition("://")[0] not in ("s3", "s3a"):
         return {}

@@ -17,7 +17,7 @@ from xcloudmask.io._icechunk_read import Commit, When, check_branch, commits_of,
 from xcloudmask.io._icechunk_repo import find_target, naming, open_or_create, open_repository
 from xcloudmask.io._icechunk_write import Job, held
 from xcloudmask.io._layout import storable
-from xcloudmask.io.zarr import Mode, Region, _checked_mode, check_writable
+from xcloudmask.io.zarr import Mode, Region, check_writable, checked_mode
 
 __all__ = ["Commit", "history", "open_icechunk", "to_icechunk"]
 
@@ -108,7 +108,7 @@ def to_icechunk(
     >>> to_icechunk(mask, "masks.icechunk", append_dim="time")  # doctest: +SKIP
     'WSWE4JKH8GXZ75V3BPY0'
     """
-    mode = _checked_mode(mode, append_dim, region)
+    mode = checked_mode(mode, append_dim, region)
     check_writable(mask)
     plan_write(mask.sizes, spatial=spatial_dims(mask), dask_chunks=mask.chunks, chunks=chunks, shards=shards)
     if append_dim is not None:

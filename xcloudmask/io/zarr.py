@@ -20,7 +20,7 @@ from xcloudmask.io._staging import locked_folder, replace_folder, staged_folder
 from xcloudmask.io._stored import open_stored, stored_name, warn_unfinished
 from xcloudmask.io._targets import Store, label_of, local_path, open_target
 
-__all__ = ["DEFAULT_NAME", "ZARR_FILES", "check_writable", "open_mask", "to_zarr"]
+__all__ = ["DEFAULT_NAME", "ZARR_FILES", "check_writable", "checked_mode", "open_mask", "to_zarr"]
 
 DEFAULT_NAME = "cloud_mask"
 """Name of the variable where the mask has none."""
@@ -114,7 +114,7 @@ def to_zarr(
     >>> to_zarr(todays_mask, "masks.zarr", append_dim="time")  # doctest: +SKIP
     'masks.zarr'
     """
-    mode = _checked_mode(mode, append_dim, region)
+    mode = checked_mode(mode, append_dim, region)
     check_writable(mask)
     if append_dim is not None:
         check_dates(mask, append_dim)
@@ -209,7 +209,8 @@ def check_writable(mask: xr.DataArray) -> None:
         )
 
 
-def _checked_mode(mode: Any, append_dim: Any, region: Any) -> Mode:
+def checked_mode(mode: Any, append_dim: Any, region: Any) -> Mode:
+    """Return the mode of writing that the arguments ask for, or refuse those that exclude each other."""
     if append_dim is not None and region is not None:
         raise ArgumentError("append_dim= and region= exclude each other. Type region='auto' for dates that are there.")
     if mode is None:

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from xcloudmask.io._raster import _turns as file_turns
+from xcloudmask.io._raster import file_turns
 from xcloudmask.stac._grids import offset_in
 from xcloudmask.stac.catalogues import Sign
 from xcloudmask.stac.driver import GuardedDriver
