@@ -71,6 +71,31 @@ def test_nodata_of_the_encoding():
     assert all(math.isnan(value) for value in masked), "0 became NaN on reading; a 0 that is left is a value"
 
 
+@pytest.mark.parametrize(
+    ("dtype", "nodata", "encoding"),
+    [
+        ("uint16", 0, {"scale_factor": 1e-4, "add_offset": -0.1}),
+        ("int16", -9999, {"scale_factor": 1e-4}),
+        ("uint16", 65535, {"scale_factor": 2.75e-5, "add_offset": -0.2}),
+    ],
+)
+def test_nodata_of_the_loaders_is_scaled_as_xarray_scaled_the_pixels(dtype, nodata, encoding):
+    stored = xr.DataArray(np.array([[nodata, 1000]], dtype), dims=("y", "x"), attrs={"nodata": nodata, **encoding})
+    decoded = xr.decode_cf(xr.Dataset(dict.fromkeys(("red", "green", "nir"), stored)))
+    (value, *_) = nodata_values(choose(decoded))
+    assert (decoded["red"].values == np.array(value, decoded["red"].dtype)).tolist() == [[True, False]]
+
+
+def test_nodata_of_the_sensor_is_scaled_where_the_pixels_are():
+    encoding = {"scale_factor": 1e-4, "add_offset": -0.1}
+    assert nodata_values(declared(dtype="float64", encoding=encoding), sensor="sentinel-2-l2a") == (-0.1,) * 3
+
+
+def test_nodata_written_after_decoding_means_the_floats():
+    encoding = {"scale_factor": 1e-4, "add_offset": -0.1}
+    assert nodata_values(declared(dtype="float32", encoding=encoding, _FillValue=-1)) == (-1.0,) * 3
+
+
 def test_nodata_of_the_sensor_comes_last():
     assert nodata_values(declared(), sensor="sentinel-2-l2a") == (0.0,) * 3
     assert nodata_values(declared(), sensor="hls-l30") == (-9999.0,) * 3

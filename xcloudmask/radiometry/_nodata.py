@@ -33,6 +33,9 @@ APPLIED = "quantity"
 
 NODATA_ATTRS = ("nodata", "_FillValue", "missing_value", "fill_value", "nodatavals")
 
+_STORED = ("nodata", "nodatavals")
+"""Of these, the ones in the units of the file; ``_FillValue`` is NaN after reading, or was written for the floats."""
+
 
 def nodata_values(
     selection: BandSelection, *, nodata: Nodata = None, sensor: str | Sensor | None = None
@@ -40,7 +43,8 @@ def nodata_values(
     """Return the value that means "no data" in each band, in the units of the data.
 
     The argument, else the attributes (``nodata``, ``_FillValue``, ``missing_value``), else the encoding, else the
-    sensor's table. A fill value in the encoding of floats was turned into NaN on reading, so NaN is the answer.
+    sensor's table. A fill value in the encoding of floats was turned into NaN on reading, so NaN is the answer. The
+    attribute ``nodata`` of floats whose encoding has a scale is the stored number: it is scaled as they were.
 
     Parameters
     ----------
@@ -112,7 +116,7 @@ def declared_nodata(array: xr.DataArray, band: Band | None) -> float | None:
     for key in NODATA_ATTRS:
         value = number(array.attrs.get(key))
         if value is not None:
-            return value
+            return _decoded(value, array) if key in _STORED else value
     for key in NODATA_ATTRS:
         value = number(array.encoding.get(key))
         if value is not None:
@@ -120,7 +124,20 @@ def declared_nodata(array: xr.DataArray, band: Band | None) -> float | None:
     if APPLIED in array.encoding:
         # The sensor's value is one of the DN, which these are no more.
         return math.nan
-    return None if band is None else band.nodata
+    return None if band is None or band.nodata is None else _decoded(band.nodata, array)
+
+
+def _decoded(value: float, array: xr.DataArray) -> float:
+    """A stored number as it reads where xarray applied scale and offset: it does not know these attributes."""
+    if array.dtype.kind != "f":
+        return value
+    scale, offset = (number(array.encoding.get(key)) for key in ("scale_factor", "add_offset"))
+    with np.errstate(over="ignore"):
+        decoded = np.array(value, array.dtype)
+        # The steps of xarray, in its type: the numbers must be equal to the last bit.
+        decoded = decoded if scale is None else decoded * array.dtype.type(scale)
+        decoded = decoded if offset is None else decoded + array.dtype.type(offset)
+    return float(decoded)
 
 
 def number(value: Any) -> float | None:
