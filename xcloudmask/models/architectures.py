@@ -11,6 +11,7 @@ from torch import nn
 from xcloudmask.errors import ArgumentError, ModelError
 from xcloudmask.models._layers import receptive_radius
 from xcloudmask.models.deeplab import CloudDeepLab
+from xcloudmask.models.omnicloudmask import ENCODERS, SmpUNet
 from xcloudmask.models.unet import CloudUNet
 
 __all__ = ["ARCHITECTURES", "build", "measure_geometry"]
@@ -31,7 +32,7 @@ def build(architecture: str, config: Mapping[str, int]) -> nn.Module:
     Parameters
     ----------
     architecture
-        A key of `ARCHITECTURES`.
+        A key of `ARCHITECTURES`, or of `xcloudmask.models.omnicloudmask.ENCODERS`.
     config
         Arguments of its class.
 
@@ -43,16 +44,20 @@ def build(architecture: str, config: Mapping[str, int]) -> nn.Module:
     ------
     ModelError
         No architecture has that name, or it does not take these arguments.
+    MissingPackageError
+        The architecture is of a package that is not installed.
 
     Examples
     --------
     >>> type(build("unet", {"width": 8, "blocks": 1})).__name__
     'CloudUNet'
     """
-    if architecture not in ARCHITECTURES:
-        known = ", ".join(map(repr, ARCHITECTURES))
+    if architecture not in ARCHITECTURES and architecture not in ENCODERS:
+        known = ", ".join(map(repr, (*ARCHITECTURES, *ENCODERS)))
         raise ModelError(f"No architecture is called {architecture!r}. Known: {known}.")
     try:
+        if architecture in ENCODERS:
+            return SmpUNet(ENCODERS[architecture], **config)
         return ARCHITECTURES[architecture](**config)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"Architecture {architecture!r} cannot be built with {dict(config)}: {error}") from error

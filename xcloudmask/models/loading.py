@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xcloudmask.errors import ModelError, WeightsError
+from xcloudmask.models.hub import FILE_BYTES_MAX, fetch, is_address
 from xcloudmask.models.registry import weights_path
 from xcloudmask.models.spec import ModelSpec
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WEIGHTS_BYTES_MAX", "load_network", "read_weights"]
 
-WEIGHTS_BYTES_MAX = 512_000_000
+WEIGHTS_BYTES_MAX = FILE_BYTES_MAX
 """A weights file larger than this is refused before it is read."""
 
 
@@ -59,9 +60,10 @@ def read_weights(path: Path, spec: ModelSpec) -> bytes:
         raise WeightsError(f"{path} is larger than {WEIGHTS_BYTES_MAX} bytes, the most that is read for a model.")
     found = hashlib.sha256(content).hexdigest()
     if found != spec.sha256:
+        advice = "Remove it, and it is fetched again" if is_address(spec.weights) else "Reinstall xcloudmask"
         raise WeightsError(
             f"The weights of model {spec.name!r} are not those of its card: {path} has sha256 {found}, expected "
-            f"{spec.sha256}. The file is not loaded. Reinstall xcloudmask, or register a spec with the new checksum."
+            f"{spec.sha256}. The file is not loaded. {advice}, or register a spec with the new checksum."
         )
     return content
 
@@ -91,6 +93,8 @@ def load_network(spec: ModelSpec) -> torch.nn.Module:
     >>> load_network(get_spec("default")).training
     False
     """
+    if is_address(spec.weights):
+        fetch(spec.weights, sha256=spec.sha256)
     if not spec.members:
         return _build(spec, read_weights(weights_path(spec), spec))
     from xcloudmask.models.voting import VotingNet

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import difflib
 import threading
+from collections.abc import Mapping
 from functools import cache
+from os import PathLike
 from pathlib import Path
+from typing import Any
 
 from xcloudmask.errors import ArgumentTypeError, UnknownModelError
+from xcloudmask.models._specfile import is_spec_file, spec_of
+from xcloudmask.models.hub import is_address, local_path
 from xcloudmask.models.spec import ModelSpec
 
 __all__ = ["WEIGHTS_DIR", "get_spec", "list_models", "register_model", "weights_path"]
@@ -15,13 +20,16 @@ __all__ = ["WEIGHTS_DIR", "get_spec", "list_models", "register_model", "weights_
 WEIGHTS_DIR = Path(__file__).parent / "weights"
 """Where the package keeps its weights and cards."""
 
+CARDS_DIR = Path(__file__).parent / "cards"
+"""Cards of models whose weights are not in the package."""
+
 _registered: dict[str, ModelSpec] = {}
 _lock = threading.Lock()
 
 
 @cache
 def _packaged() -> dict[str, ModelSpec]:
-    cards = [ModelSpec.from_card(path) for path in sorted(WEIGHTS_DIR.glob("*.json"))]
+    cards = [ModelSpec.from_card(path) for where in (WEIGHTS_DIR, CARDS_DIR) for path in sorted(where.glob("*.json"))]
     # A bare file name, so that keys are the same wherever the package is installed.
     specs = (spec.located(lambda path: Path(path).name) for spec in cards)
     return {spec.name: spec for spec in specs}
@@ -43,7 +51,7 @@ def list_models() -> dict[str, ModelSpec]:
         return {**_packaged(), **_registered}
 
 
-def register_model(spec: ModelSpec) -> None:
+def register_model(spec: ModelSpec | Mapping[str, Any] | str | PathLike[str]) -> ModelSpec:
     """Make a model available under its name in this process.
 
     The name is for the caller's convenience: the graph carries the spec itself, so workers need not know the name.
@@ -52,35 +60,50 @@ def register_model(spec: ModelSpec) -> None:
     Parameters
     ----------
     spec
-        The model. A name that is already taken is replaced.
+        The model; a dictionary of the fields of a `ModelSpec`, with paths relative to the working directory; or the
+        path of a TOML file of them (or of a JSON card), with paths relative to it. A name that is already taken is
+        replaced.
+
+    Returns
+    -------
+    ModelSpec
 
     Raises
     ------
     ArgumentTypeError
-        The argument is no ModelSpec.
+        The argument is none of these.
+    ModelError
+        A field is missing, unknown, or cannot be; the message says what to type.
 
     Examples
     --------
     >>> from dataclasses import replace
-    >>> register_model(replace(get_spec("default"), name="mine"))
+    >>> register_model(replace(get_spec("default"), name="mine")).name
+    'mine'
     >>> get_spec("mine").name
     'mine'
     """
+    if isinstance(spec, Mapping):
+        spec = spec_of(spec, folder=Path(), where="The dictionary")
+    elif is_spec_file(spec):
+        spec = ModelSpec.from_card(Path(str(spec)))
     if not isinstance(spec, ModelSpec):
         raise ArgumentTypeError(
-            f"register_model takes a ModelSpec, not {type(spec).__name__}. Build one with ModelSpec(name=..., ...)."
+            f"register_model takes a ModelSpec, a dictionary, or the path of a .toml file, not {spec!r} "
+            f"({type(spec).__name__}). Build a spec with ModelSpec(name=..., ...)."
         )
     with _lock:
         _registered[spec.name] = spec
+    return spec
 
 
-def get_spec(model: str | ModelSpec) -> ModelSpec:
+def get_spec(model: str | PathLike[str] | ModelSpec) -> ModelSpec:
     """Return the spec of a model.
 
     Parameters
     ----------
     model
-        A name, or a spec (returned as it is).
+        A name, the path of a TOML file or of a JSON card, or a spec (returned as it is).
 
     Returns
     -------
@@ -90,8 +113,10 @@ def get_spec(model: str | ModelSpec) -> ModelSpec:
     ------
     UnknownModelError
         No model has that name.
+    ModelError
+        The file is missing, or is no spec.
     ArgumentTypeError
-        The argument is neither a name nor a spec.
+        The argument is none of these.
 
     Examples
     --------
@@ -100,6 +125,8 @@ def get_spec(model: str | ModelSpec) -> ModelSpec:
     """
     if isinstance(model, ModelSpec):
         return model
+    if is_spec_file(model):
+        return ModelSpec.from_card(model)
     if not isinstance(model, str):
         raise ArgumentTypeError(
             f"model={model!r} is a {type(model).__name__}. Expected a name such as 'default', or a ModelSpec."
@@ -111,7 +138,7 @@ def get_spec(model: str | ModelSpec) -> ModelSpec:
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise UnknownModelError(
         f"No model is called {model!r}.{hint} Known: {', '.join(map(repr, models)) or 'none'}. "
-        "Type: xcloudmask.register_model(spec) to add your own."
+        "Type: xcloudmask.register_model('mine.toml') to add your own."
     )
 
 
@@ -121,7 +148,7 @@ def weights_path(spec: ModelSpec) -> Path:
     Parameters
     ----------
     spec
-        The model; a relative name lies in the package's weights folder.
+        The model; a relative name lies in the package's weights folder, a file of the hub in the models folder.
 
     Returns
     -------
@@ -132,4 +159,4 @@ def weights_path(spec: ModelSpec) -> Path:
     >>> weights_path(get_spec("default")).suffix
     '.safetensors'
     """
-    return WEIGHTS_DIR / spec.weights
+    return local_path(spec.weights) if is_address(spec.weights) else WEIGHTS_DIR / spec.weights

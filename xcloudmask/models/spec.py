@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 
 from xcloudmask._tables import html_table
 from xcloudmask.errors import ModelError
+from xcloudmask.models.hub import is_address
 
 __all__ = ["CARD_BYTES_MAX", "ENSEMBLE", "ModelSpec", "Voting"]
 
@@ -66,7 +67,8 @@ class ModelSpec:
     window_px: int = 512
     """Side of the moving window (``stride=``)."""
     weights: str = ""
-    """File name in the package's weights folder, or an absolute path; empty for an ensemble."""
+    """File name in the package's weights folder, an absolute path, or an address on the Hugging Face hub
+    (``hf://owner/repository@revision/file``); empty for an ensemble."""
     sha256: str = ""
     """Checksum of the weights file, in hexadecimal. That of an ensemble is made of its members' and the voting."""
     members: tuple[ModelSpec, ...] = ()
@@ -154,7 +156,7 @@ class ModelSpec:
         Parameters
         ----------
         place
-            Maps the path of a weights file to another.
+            Maps the path of a weights file to another. An address on the hub stays as it is.
 
         Returns
         -------
@@ -168,7 +170,7 @@ class ModelSpec:
         """
         if self.members:
             return replace(self, members=tuple(member.located(place) for member in self.members))
-        return replace(self, weights=place(self.weights))
+        return self if is_address(self.weights) else replace(self, weights=place(self.weights))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain data; pairs become dictionaries.
