@@ -164,7 +164,9 @@ class _Lengths:
     def of(cls, spec: ModelSpec, upsample: int) -> _Lengths:
         stride = spec.stride_px // math.gcd(spec.stride_px, upsample)
         tile, window = (max(side // upsample // stride * stride, stride) for side in (spec.tile_px, spec.window_px))
-        core, longest = _TILE_CORE_MAX // upsample, _TILE_SIDE_MAX // upsample
+        # A file that takes one shape is fed smaller tiles filled up, never larger ones.
+        longest = min(_TILE_SIDE_MAX, spec.input_px or _TILE_SIDE_MAX) // upsample
+        core = _TILE_CORE_MAX // upsample
         return cls(stride, -(-spec.radius_px // upsample), tile, window, core, longest)
 
 

@@ -43,7 +43,7 @@ InputsArgument = Annotated[
         help="A Sentinel-2 .SAFE, Landsat or PlanetScope folder; GeoTIFFs, a folder of them, Zarr or NetCDF.",
     ),
 ]
-ModelOption = Annotated[str, typer.Option(help="Name of a model, or the path of its JSON card.")]
+ModelOption = Annotated[str, typer.Option(help="Name of a model, or the path of its TOML file or JSON card.")]
 BandOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -211,7 +211,7 @@ def sensor_argument(text: str | None) -> str | None:
 
 
 def _model(text: str) -> Any:
-    if not text.endswith(".json"):
+    if not text.endswith((".json", ".toml")):
         return text
     from xcloudmask.models.spec import ModelSpec
 

@@ -12,10 +12,13 @@ from xcloudmask.errors import ModelError
 if TYPE_CHECKING:
     from xcloudmask.models.spec import ModelSpec
 
-__all__ = ["FOREIGN", "IGNORE", "Answer", "check_foreign", "check_native"]
+__all__ = ["FOREIGN", "IGNORE", "OWN_NUMBERS", "Answer", "check_foreign", "check_native"]
 
 FOREIGN = ("torchscript", "pt2", "onnx", "factory")
 """Architectures of models that were made elsewhere; see `xcloudmask.models.foreign`."""
+
+OWN_NUMBERS = ("torchscript", "pt2", "onnx")
+"""Of these, files whose numbers are kept as they are unless a caller asks for others: ``precision="auto"`` is fp32."""
 
 Answer = Literal["logits", "probabilities", "codes"]
 
@@ -109,7 +112,7 @@ def _check_scaling(spec: ModelSpec) -> None:
         raise _refused(
             spec,
             f"normalization = {spec.normalization!r}",
-            "Type 'zscore', or 'none' for a model of reflectance (with mean = [...] and std = [...], if it wants them).",
+            "Type 'zscore', or 'none' for a model of reflectance (with mean = [...] and std = [...] if it needs them).",
         )
     if not (spec.mean or spec.std):
         return

@@ -126,7 +126,7 @@ def spec_of(table: Mapping[str, Any], *, folder: Path, where: str) -> ModelSpec:
     >>> spec_of({"name": "mine"}, folder=Path(), where="the dictionary")
     Traceback (most recent call last):
         ...
-    xcloudmask.errors.ModelError: the dictionary lacks architecture = ... See docs/foreign-models.md for a whole example.
+    xcloudmask.errors.ModelError: the dictionary lacks architecture = ... A whole example: docs/foreign-models.md
     """
     table = dict(table)
     _check_keys(table, where)
@@ -166,7 +166,7 @@ def _check_keys(table: dict[str, Any], where: str) -> None:
     needed += ["weights", *(["bands", "classes"] if table.get("architecture") in FOREIGN else [])]
     for key in needed:
         if key not in table:
-            raise ModelError(f"{where} lacks {key} = ... See docs/foreign-models.md for a whole example.")
+            raise ModelError(f"{where} lacks {key} = ... A whole example: docs/foreign-models.md")
 
 
 def _check_type(key: str, value: Any, where: str) -> None:
@@ -217,8 +217,8 @@ def _measured(table: dict[str, Any], where: str) -> ModelSpec:
     if table.get("input_px") or table.get("architecture") not in FOREIGN or table["architecture"] == "onnx":
         raise ModelError(
             f"{where} has radius_px = '{MEASURE}', which works for networks of torch that take any size: the gradient "
-            "of an output is followed back to the inputs. Type radius_px = the distance in pixels beyond which an input "
-            "changes no output."
+            "of an output is followed back to the inputs. Type radius_px = the distance in pixels beyond which an "
+            "input changes no output."
         )
     from xcloudmask.models.foreign.measure import measure_radius
 

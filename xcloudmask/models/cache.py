@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from xcloudmask.models._foreignspec import OWN_NUMBERS
 from xcloudmask.models.devices import resolve_device, resolve_precision
 from xcloudmask.models.loading import load_network
 from xcloudmask.models.process import keep_freed_memory
@@ -46,6 +47,8 @@ def get_runner(spec: ModelSpec, *, device: str = "auto", precision: str = "auto"
     'cpu'
     """
     device = resolve_device(device)
+    if precision == "auto" and spec.architecture in OWN_NUMBERS:
+        precision = "fp32"
     precision = resolve_precision(precision, device)
     key = (spec, device, precision)
     with _lock:

@@ -85,8 +85,8 @@ def _check_channels(answer: Tensor, spec: ModelSpec, fed: Sequence[int]) -> None
         )
     if not answer.is_floating_point():
         raise ModelError(
-            f"Model {name!r} returned {answer.dtype}, and its spec says output = {spec.output!r}, expected floats. Type "
-            "output = 'codes' where it returns class codes."
+            f"Model {name!r} returned {answer.dtype}, and its spec says output = {spec.output!r}, expected floats. "
+            "Type output = 'codes' where it returns class codes."
         )
     if bool(torch.isnan(answer).any()):
         raise ModelError(
@@ -145,8 +145,8 @@ def _of_codes(answer: Tensor, spec: ModelSpec, fed: Sequence[int]) -> Tensor:
     least, most = (int(value) for value in torch.aminmax(answer))
     if least < 0 or most >= len(spec.classes):
         raise ModelError(
-            f"Model {spec.name!r} returned codes from {least} to {most}, and its spec names {len(spec.classes)} classes "
-            f"({', '.join(spec.classes)}). Type classes = [...] with a class for each code from 0."
+            f"Model {spec.name!r} returned codes from {least} to {most}, and its spec names {len(spec.classes)} "
+            f"classes ({', '.join(spec.classes)}). Type classes = [...] with a class for each code from 0."
         )
     table = torch.tensor([_NAMES.index(name) for name in spec.classes], device=answer.device)
     labels = table[answer.long()][:, None]

@@ -134,8 +134,9 @@ def _tensors(spec: ModelSpec, config: Any, members: Mapping[str, bytes], folder:
 
 def _refused(spec: ModelSpec, why: str) -> WeightsError:
     return WeightsError(
-        f"The program of model {spec.name!r} is not loaded: {why}. Expected plain tensors and a graph of torch.ops.aten "
-        "alone. Type: torch.export.save(torch.export.export(net.eval(), (tiles,)), path) with torch 2.9 or later."
+        f"The program of model {spec.name!r} is not loaded: {why}. Expected plain tensors and a graph of "
+        "torch.ops.aten alone. Type: torch.export.save(torch.export.export(net.eval(), (tiles,)), path) with torch 2.9 "
+        "or later."
     )
 
 

@@ -93,8 +93,8 @@ def find_factory(factory: str, name: str) -> Callable[..., object]:
     module, _, function = factory.partition(":")
     if module == "__main__":
         raise ModelError(
-            f"The factory {factory!r} of model {name!r} lives in the script that runs, which workers cannot import. Put "
-            "the function into a module of its own that is installed on every worker. Type: factory = 'mymodule:build'"
+            f"The factory {factory!r} of model {name!r} lives in the script that runs, which workers cannot import. "
+            "Put the function into a module of its own that every worker has. Type: factory = 'mymodule:build'"
         )
     try:
         found = getattr(importlib.import_module(module), function)

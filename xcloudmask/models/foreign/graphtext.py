@@ -20,9 +20,13 @@ _QUOTED = re.compile(r"'(\w+)'", re.ASCII)
 _WORD = re.compile(r"[^\W\d]\w*", re.ASCII)
 _SYMBOL = re.compile(r"[suz]+\d+", re.ASCII)
 _FUNCTIONS = frozenset(
-    "Abs CeilDiv CeilToInt CleanDiv FloatTrueDiv FloorDiv FloorToInt Identity IntTrueDiv Max Min Mod PythonMod "
-    "RoundToInt ToFloat TruncToInt Where ceiling floor int_oo oo True False Eq Ne Ge Gt Le Lt And Or Not "
-    "Symbol Integer Rational Add Mul integer positive nonnegative".split()
+    word
+    for words in (
+        "Abs CeilDiv CeilToInt CleanDiv FloatTrueDiv FloorDiv FloorToInt Identity IntTrueDiv Max Min Mod PythonMod",
+        "RoundToInt ToFloat TruncToInt Where ceiling floor int_oo oo True False Eq Ne Ge Gt Le Lt And Or Not",
+        "Symbol Integer Rational Add Mul integer positive nonnegative",
+    )
+    for word in words.split()
 )
 """No power: a tower of them would take for ever."""
 _TARGET = re.compile(

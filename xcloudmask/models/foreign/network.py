@@ -80,7 +80,7 @@ class ForeignNet(nn.Module):
             answer = self.net(x) if level is None else self.net(x, level)
         except (torch.OutOfMemoryError, MemoryError, XCloudMaskError):
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # Whatever a stranger's network raises; its type may not exist, or not travel, where the caller is.
             raise ModelError(
                 f"Model {self._spec.name!r} failed on tiles of shape {tuple(x.shape)}, {x.dtype}: "

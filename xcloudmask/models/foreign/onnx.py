@@ -119,8 +119,7 @@ class OnnxNet(nn.Module):
             providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(number or 0)}))
         try:
             return self._runtime.InferenceSession(self._content, options, providers=providers)
-        except Exception as error:
-            # Its errors have no common root but Exception.
+        except Exception as error:  # noqa: BLE001 - its errors have no other root
             raise WeightsError(
                 f"The ONNX file of model {self._spec.name!r} cannot be loaded with onnxruntime "
                 f"{self._runtime.__version__}: {error}"

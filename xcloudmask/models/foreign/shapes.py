@@ -47,8 +47,8 @@ def check_fixed(spec: ModelSpec, shape: Sequence[int | None]) -> int | None:
         return shape[0]
     if rows != columns:
         raise ModelError(
-            f"The file of model {spec.name!r} takes tiles of shape {_text(shape)} only. Expected a square, or any size. "
-            "Export it with square tiles, or with dynamic shapes."
+            f"The file of model {spec.name!r} takes tiles of shape {_text(shape)} only. Expected a square, or any "
+            "size. Export it with square tiles, or with dynamic shapes."
         )
     if rows != spec.input_px:
         raise ModelError(
