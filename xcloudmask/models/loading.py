@@ -1,6 +1,6 @@
 """Networks from weights files: read with a bound, checked against the sha256 of the spec, built from a fixed list.
 
-No file can name code to run.
+Foreign models are files of other formats, or built by a function that a spec names: see `xcloudmask.models.foreign`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from xcloudmask.errors import ModelError, WeightsError
 from xcloudmask.models.hub import FILE_BYTES_MAX, fetch, is_address
 from xcloudmask.models.registry import weights_path
-from xcloudmask.models.spec import ModelSpec
+from xcloudmask.models.spec import FOREIGN, ModelSpec
 
 if TYPE_CHECKING:
     import torch
@@ -68,18 +68,20 @@ def read_weights(path: Path, spec: ModelSpec) -> bytes:
     return content
 
 
-def load_network(spec: ModelSpec) -> torch.nn.Module:
+def load_network(spec: ModelSpec, *, fold: bool = True) -> torch.nn.Module:
     """Return a model as one network, not kept for the next caller.
 
     Parameters
     ----------
     spec
         The model; the members of an ensemble become one network that votes.
+    fold
+        Fold batch norms into convolutions: faster, with other last bits.
 
     Returns
     -------
     torch.nn.Module
-        On the CPU, in float32 and eval mode, batch norms folded. Maps bands (n, bands, y, x) and a level (n, values) or
+        On the CPU, in float32 and eval mode. Maps bands (n, bands, y, x) and a level (n, values) or
         None to logits (n, classes, y, x).
 
     Raises
@@ -96,17 +98,21 @@ def load_network(spec: ModelSpec) -> torch.nn.Module:
     if is_address(spec.weights):
         fetch(spec.weights, sha256=spec.sha256)
     if not spec.members:
-        return _build(spec, read_weights(weights_path(spec), spec))
+        return _build(spec, read_weights(weights_path(spec), spec), fold=fold)
     from xcloudmask.models.voting import VotingNet
 
     try:
-        nets = [load_network(member) for member in spec.members]
+        nets = [load_network(member, fold=fold) for member in spec.members]
     except WeightsError as error:
         raise WeightsError(f"A member of ensemble {spec.name!r} cannot be loaded. {error}") from error
     return VotingNet(nets, takes_level=[member.level for member in spec.members], voting=spec.voting).eval()
 
 
-def _build(spec: ModelSpec, weights: bytes) -> torch.nn.Module:
+def _build(spec: ModelSpec, weights: bytes, *, fold: bool) -> torch.nn.Module:
+    if spec.architecture in FOREIGN:
+        from xcloudmask.models.foreign.load import load_foreign
+
+        return load_foreign(spec, weights)
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -120,4 +126,4 @@ def _build(spec: ModelSpec, weights: bytes) -> torch.nn.Module:
         raise WeightsError(
             f"The weights of model {spec.name!r} do not fit {spec.architecture!r} with {dict(spec.config)}: {error}"
         ) from error
-    return fold_batch_norms(net.eval())
+    return fold_batch_norms(net.eval()) if fold else net.eval()

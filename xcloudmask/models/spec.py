@@ -16,9 +16,10 @@ from typing import Any, Literal, get_args
 
 from xcloudmask._tables import html_table
 from xcloudmask.errors import ModelError
+from xcloudmask.models._foreignspec import FOREIGN, Answer, check_foreign, check_native
 from xcloudmask.models.hub import is_address
 
-__all__ = ["CARD_BYTES_MAX", "ENSEMBLE", "ModelSpec", "Voting"]
+__all__ = ["CARD_BYTES_MAX", "ENSEMBLE", "FOREIGN", "ModelSpec", "Voting"]
 
 Voting = Literal["logits", "probabilities"]
 
@@ -43,9 +44,12 @@ class ModelSpec:
     name: str
     """The name users type in ``predict(model=...)``."""
     architecture: str
-    """Key of the fixed list of architectures, or ``"ensemble"``; never an importable path from a file."""
-    config: tuple[tuple[str, int], ...] = ()
-    """Arguments of the architecture."""
+    """Key of the fixed list of architectures, ``"ensemble"``, or how a foreign model is kept: ``"torchscript"``,
+    ``"pt2"``, ``"onnx"`` or ``"factory"``."""
+    config: tuple[tuple[str, Any], ...] = ()
+    """Arguments of the architecture, or keyword arguments of the factory."""
+    factory: str = ""
+    """``"module:function"`` of a foreign model that Python code builds."""
     bands: tuple[str, ...] = ("red", "green", "nir")
     """Roles of the input channels, in the order of the network."""
     optional_bands: tuple[str, ...] = ()
@@ -60,6 +64,17 @@ class ModelSpec:
     """``"zscore"``, or ``"none"``: the network takes reflectance as it is, and a cube of unknown scale is refused."""
     level: bool = False
     """Whether the network also takes log mean and log spread of the reflectance, where the scale is known."""
+    mean: tuple[float, ...] = ()
+    """Of a foreign model: per band, what is taken from the reflectance."""
+    std: tuple[float, ...] = ()
+    """Of a foreign model: per band, what the rest is divided by."""
+    output: Answer = "logits"
+    """What a foreign model returns: ``"logits"``, ``"probabilities"`` or class ``"codes"``."""
+    classes: tuple[str, ...] = ()
+    """Of a foreign model: the class of each channel, or of each code: clear, thick_cloud, thin_cloud, cloud_shadow, or
+    ignore. Channels of one class are added up. The package's own models have the four in order."""
+    input_px: int = 0
+    """Of a foreign model: side of the tiles, halo included, where the file takes one shape only; else 0."""
     resolution_m: tuple[float, float] = (10.0, 50.0)
     """Finest and coarsest pixel, in metres, that the network was trained for."""
     tile_px: int = 1024
@@ -86,7 +101,7 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         """Make lists and dictionaries hashable, and refuse numbers that make no geometry."""
-        for name in ("config", "bands", "optional_bands", "resolution_m", "sources", "metrics", "members"):
+        for name in _FROZEN:
             object.__setattr__(self, name, _freeze(getattr(self, name)))
         if self.stride_px < 1 or self.radius_px < 0:
             raise ModelError(
@@ -106,6 +121,7 @@ class ModelSpec:
                 f"Model {self.name!r} of architecture {self.architecture!r} needs weights= and sha256= and no "
                 f"members=. Type: architecture={ENSEMBLE!r} for a model that is made of others."
             )
+        (check_foreign if self.architecture in FOREIGN else check_native)(self)
 
     @property
     def halo_px(self) -> int:
@@ -114,12 +130,13 @@ class ModelSpec:
 
     @classmethod
     def from_card(cls, path: str | PathLike[str]) -> ModelSpec:
-        """Read the spec from a model card.
+        """Read the spec from a model card, or from a TOML file.
 
         Parameters
         ----------
         path
-            A JSON file, beside its weights. Keys that are no field of the spec belong to the card alone.
+            A JSON file, beside its weights. Keys that are no field of the spec belong to the card alone. Or a TOML
+            file, as people write it for a model of their own: there a key that is no field is an error.
 
         Returns
         -------
@@ -128,7 +145,7 @@ class ModelSpec:
         Raises
         ------
         ModelError
-            The file is missing, too large, no JSON, or lacks a field.
+            The file is missing, too large, no JSON or TOML, or lacks a field.
 
         Examples
         --------
@@ -137,6 +154,10 @@ class ModelSpec:
         'default'
         """
         path = Path(path)
+        if path.suffix == ".toml":
+            from xcloudmask.models._specfile import read_spec
+
+            return read_spec(path)
         try:
             with path.open("rb") as file:
                 content = file.read(CARD_BYTES_MAX + 1)
@@ -189,6 +210,8 @@ class ModelSpec:
         plain = asdict(self) | {"config": dict(self.config), "metrics": dict(self.metrics)}
         plain["members"] = [member.to_dict() for member in self.members]
         left_out = {"weights", "sha256", "config"} if self.members else {"members", "voting"}
+        if self.architecture not in FOREIGN:
+            left_out |= _FOREIGN_FIELDS
         return {key: value for key, value in plain.items() if key not in left_out}
 
     def __repr__(self) -> str:
@@ -209,6 +232,8 @@ def _rows(spec: ModelSpec) -> Iterator[tuple[str, str]]:
     yield "architecture", " ".join([spec.architecture, *(f"{key}={value}" for key, value in spec.config)])
     if spec.members:
         yield f"mean of {spec.voting}", "\n".join(repr(member)[1:-1] for member in spec.members)
+    if spec.classes:
+        yield "output", f"{spec.output} of {', '.join(spec.classes)}"
     yield "bands", ", ".join(f"{role} (optional)" if role in spec.optional_bands else role for role in spec.bands)
     yield "resolution", f"{spec.resolution_m[0]:g} to {spec.resolution_m[1]:g} m"
     yield "input", _INPUT_TEXT[spec.normalization, spec.level]
@@ -226,6 +251,12 @@ def _rows(spec: ModelSpec) -> Iterator[tuple[str, str]]:
         if text:
             yield label, text if len(text) <= _TEXT_MAX else f"{text[:_TEXT_MAX]} ... (the card has it all)"
 
+
+_FROZEN = (
+    *("config", "bands", "optional_bands", "mean", "std", "classes"),
+    *("resolution_m", "sources", "metrics", "members"),
+)
+_FOREIGN_FIELDS = {"factory", "mean", "std", "output", "classes", "input_px"}
 
 _TEXT_MAX = 600
 """A table for a glance shows no more characters of a text."""
