@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Protocol
 
-__all__ = ["BENCHMARKS", "Benchmark", "Figure", "benchmark", "cpu_seconds"]
+__all__ = ["BENCHMARKS", "Benchmark", "Figure", "asked", "benchmark", "cpu_seconds", "data_dir", "note", "peak_bytes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,34 @@ def benchmark(function: Benchmark) -> Benchmark:
     """Register a benchmark under the name of its function."""
     BENCHMARKS[function.__name__] = function
     return function
+
+
+@dataclass(slots=True)
+class Asked:
+    """What the command line asks of all benchmarks, besides ``--quick``."""
+
+    full: bool = False
+    """The sizes of the targets, however long they take."""
+
+
+asked = Asked()
+
+
+def data_dir() -> Path | None:
+    """Folder of real imagery (``--data`` or ``XCLOUDMASK_DATA``, else ``../shared/data``); None where there is none."""
+    root = Path(os.environ.get("XCLOUDMASK_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    return root if root.is_dir() else None
+
+
+def note(text: str) -> None:
+    """Say why a figure is missing, beside the figures."""
+    print(json.dumps({"note": text}), file=sys.stderr, flush=True)
+
+
+def peak_bytes() -> int:
+    """Most memory that this process had; not ru_maxrss, which begins with the peak of the process that started it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
 
 
 def cpu_seconds() -> float:

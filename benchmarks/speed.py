@@ -1,0 +1,179 @@
+"""CPU seconds beside omnicloudmask 1.8.1 with the same two networks, and beside the bare forward pass.
+
+Ratios are of one run: the sides take turns, each in a process of its own, and the median counts.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from benchmarks.core import Figure, asked, benchmark, note
+from benchmarks.speed_sides import BANDS, Process
+from xcloudmask.simulate.scene import simulate_sentinel2
+
+CHUNK_PX = 2048
+SCENE_PX, SCENE_CHUNK_PX = 10980, 1830
+"""A Sentinel-2 tile at 10 m, and its chunks in the Zarr products of ESA's EOPF: six along each side."""
+FIELD_PX = 1024
+"""Side of the simulated field that a scene is tiled with."""
+
+Answers = list[dict[str, Any]]
+
+
+@benchmark
+def speed(*, quick: bool) -> Iterator[Figure]:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        # To see that it runs, one process for all sides: the imports are the most of it.
+        shared = stack.enter_context(Process()) if quick else None
+        yield from beside_omnicloudmask(folder, shared)
+        yield from whole_process(folder, shared)
+        yield from on_device(folder, shared)
+
+
+def take_turns(sides: Mapping[str, dict[str, Any]], *, rounds: int, shared: Process | None) -> dict[str, Answers]:
+    """Run all sides in turn, round by round; each in a process of its own, unless one is shared."""
+    answers: dict[str, Answers] = {name: [] for name in sides}
+    with ExitStack() as stack:
+        processes = {name: shared or stack.enter_context(Process()) for name in sides}
+        for _ in range(rounds):
+            for name, arguments in sides.items():
+                answers[name].append(processes[name](**arguments))
+    return answers
+
+
+def alone(arguments: dict[str, Any], shared: Process | None) -> dict[str, Any]:
+    """Run one side once."""
+    return take_turns({"": arguments}, rounds=1, shared=shared)[""][0]
+
+
+def ratio(answers: Mapping[str, Answers], above: str, below: str, *, clock: str = "cpu") -> float:
+    """Median over the rounds of one side's seconds over another's."""
+    pairs = zip(answers[above], answers[below], strict=True)
+    return statistics.median(one[clock] / other[clock] for one, other in pairs)
+
+
+def beside_omnicloudmask(folder: str, shared: Process | None) -> Iterator[Figure]:
+    """The networks of OmniCloudMask 4 with random weights: both packages, and the default model."""
+    made = alone({"side": "weights", "folder": folder}, shared)
+    if "skipped" in made:
+        note(f"speed: nothing beside omnicloudmask: {made['skipped']}")
+        return
+    side_px, patch_px = (192, 128) if shared else (4000 if asked.full else 2500, 1000)
+    theirs = {"side": "ocm", "folder": folder, "side_px": side_px, "patch_px": patch_px}
+    ours = {"side": "ours", "model": folder, "side_px": side_px, "chunk_px": 128 if shared else CHUNK_PX}
+    sides: dict[str, dict[str, Any]] = {
+        "ocm_defaults": theirs | {"overlap_px": 64 if shared else 300},
+        "ours": ours,
+        "ours_fp32": ours | {"precision": "fp32"},
+        "ocm_overlap_50": theirs | {"overlap_px": 50},
+        "ours_halo_25": ours | {"halo_px": 25},
+        "ours_halo_25_fp32": ours | {"halo_px": 25, "precision": "fp32"},
+        "default_model": ours | {"model": "default"},
+    }
+    if shared:
+        sides = {name: sides[name] for name in ("ocm_defaults", "ours", "default_model")}
+    answers = take_turns(sides, rounds=3 if asked.full else 1, shared=shared)
+    skipped = {one["skipped"] for turns in answers.values() for one in turns if "skipped" in one}
+    if skipped:
+        note(f"speed: nothing beside omnicloudmask: {', '.join(sorted(skipped))}")
+        return
+    yield Figure(name="speed.scene_side", value=side_px, unit="px")
+    for name, turns in answers.items():
+        seconds = statistics.median(one["cpu"] for one in turns) / (side_px**2 / 1e6)
+        yield Figure(name=f"speed.{name}.cpu_per_megapixel", value=seconds, unit="CPU s")
+        if not shared:
+            yield Figure(name=f"speed.{name}.peak", value=max(one["peak"] for one in turns) / 1e6, unit="MB")
+    for above, below, target in (
+        ("ocm_defaults", "ours", ">= 1.8"),
+        ("ocm_defaults", "ours_fp32", ""),
+        ("ocm_overlap_50", "ours_halo_25", ">= 1.0"),
+        ("ocm_overlap_50", "ours_halo_25_fp32", ""),
+        ("ocm_defaults", "default_model", ">= 15"),
+    ):
+        if {above, below} <= answers.keys():
+            value = ratio(answers, above, below)
+            yield Figure(name=f"speed.{above}_over_{below}", value=value, unit="times", target=target)
+
+
+def whole_process(folder: str, shared: Process | None) -> Iterator[Figure]:
+    """`xcloudmask predict` from Zarr to Zarr with the default model, start of Python included."""
+    side_px = 128 if shared else SCENE_PX if asked.full else SCENE_CHUNK_PX * 2
+    sides = {
+        "small": write_scene(Path(folder, "small.zarr"), 128, 128),
+        "scene": write_scene(Path(folder, "scene.zarr"), side_px, side_px),
+        "double": write_scene(Path(folder, "double.zarr"), 2 * side_px, side_px),
+    }
+    bare = {"side": "bare", "model": "default", "side_px": side_px, "tile_px": CHUNK_PX}
+    rounds: list[dict[str, dict[str, Any]]] = []
+    for number in range(3 if asked.full else 1):
+        answers: dict[str, dict[str, Any]] = {}
+        for name, source in sides.items():
+            command = {"side": "command_line", "source": source, "target": str(Path(folder, f"{name}{number}.zarr"))}
+            answers[name] = alone(command, shared)
+        answers["bare"] = alone(bare, shared)
+        rounds.append(answers)
+    clock = "cpu" if shared else "process_cpu"
+    megapixels = side_px**2 / 1e6
+
+    def middle(name: str, key: str) -> float:
+        return statistics.median(one[name][key] for one in rounds)
+
+    yield Figure(name="speed.process.scene_side", value=side_px, unit="px")
+    yield Figure(name="speed.process.start", value=middle("small", clock), unit="CPU s")
+    yield Figure(name="speed.process.cpu_per_megapixel", value=middle("scene", clock) / megapixels, unit="CPU s")
+    yield Figure(name="speed.bare.cpu_per_megapixel", value=middle("bare", "cpu") / megapixels, unit="CPU s")
+    over = statistics.median(one["scene"][clock] / one["bare"]["cpu"] for one in rounds)
+    yield Figure(name="speed.process_over_bare_forward", value=over, unit="times", target="<= 1.35")
+    later = statistics.median((one["double"][clock] - one["scene"][clock]) / one["bare"]["cpu"] for one in rounds)
+    yield Figure(name="speed.second_scene_over_bare_forward", value=later, unit="times")
+    peaks = [middle(name, "peak") for name in ("scene", "double")]
+    yield Figure(name="speed.process.peak", value=peaks[0] / 1e9, unit="GB", target="<= 1.5")
+    yield Figure(name="speed.process.peak_when_scene_doubles", value=peaks[1] / peaks[0], unit="times", target="<= 1.1")
+
+
+def write_scene(path: Path, height_px: int, width_px: int) -> str:
+    """Write a simulated cube, tiled with one field, as uint16 Zarr."""
+    field = simulate_sentinel2(size_px=min(FIELD_PX, width_px), times=1, chunks=FIELD_PX, nodata_wedge=False).compute()
+    counts = -(-height_px // field.sizes["y"]), -(-width_px // field.sizes["x"])
+    grid = {
+        "y": field.y.values[0] - 10.0 * np.arange(height_px),
+        "x": field.x.values[0] + 10.0 * np.arange(width_px),
+        "spatial_ref": field.spatial_ref,
+    }
+    chunks = (min(SCENE_CHUNK_PX, height_px), min(SCENE_CHUNK_PX, width_px))
+    for band in BANDS:
+        tiled = np.tile(field[band].values[0], counts)[:height_px, :width_px]
+        array = xr.DataArray(tiled, dims=("y", "x"), coords=grid, name=band, attrs=field[band].attrs)
+        array.encoding = {"chunks": chunks, "grid_mapping": "spatial_ref"}
+        array.to_dataset().to_zarr(path, mode="a", zarr_format=3, consolidated=False)
+    return str(path)
+
+
+def on_device(folder: str, shared: Process | None) -> Iterator[Figure]:
+    """On a CUDA device: from Zarr in the memory of the host to labels there, over the bare forward pass; seconds."""
+    found = alone({"side": "device"}, shared)
+    if "skipped" in found:
+        note(f"speed: not measured on a GPU: {found['skipped']}")
+        return
+    side_px = 256 if shared else SCENE_PX
+    models = {"default": "default"} | ({"omnicloudmask": folder} if any(Path(folder).glob("*.safetensors")) else {})
+    for name, model in models.items():
+        sides: dict[str, dict[str, Any]] = {
+            "ours": {"side": "ours", "model": model, "side_px": side_px, "chunk_px": SCENE_CHUNK_PX,
+                     "scheduler": "threads"},
+            "bare": {"side": "bare", "model": model, "side_px": side_px, "tile_px": CHUNK_PX},
+        }  # fmt: skip
+        answers = take_turns(sides, rounds=1 if shared else 3, shared=shared)
+        megapixels = side_px**2 / 1e6
+        seconds = statistics.median(one["wall"] for one in answers["ours"])
+        yield Figure(name=f"speed.gpu.{name}.megapixels_per_second", value=megapixels / seconds, unit="Mpx/s")
+        over = ratio(answers, "ours", "bare", clock="wall")
+        yield Figure(name=f"speed.gpu.{name}_over_bare_forward", value=over, unit="times", target="<= 1.3")
