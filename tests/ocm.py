@@ -8,8 +8,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import types
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -29,9 +28,8 @@ _STUBS = {
 }
 
 
-@contextmanager
-def imported() -> Iterator[Callable[..., Any]]:
-    """Give `omnicloudmask.predict_from_array`, and leave no trace of the empty modules."""
+def predict_from_array() -> Callable[..., Any]:
+    """Return the function of omnicloudmask, and leave no trace of the import and of the empty modules."""
     if importlib.util.find_spec("omnicloudmask") is None:
         pytest.skip("omnicloudmask is not installed: pip install --no-deps omnicloudmask==1.8.1")
     pytest.importorskip("rasterio")
@@ -41,15 +39,13 @@ def imported() -> Iterator[Callable[..., Any]]:
             for member in members:
                 setattr(module, member, None)
             patch.setitem(sys.modules, name, module)
-        for name in [name for name in sys.modules if name.split(".")[0] == "omnicloudmask"]:
-            patch.delitem(sys.modules, name)
-        import omnicloudmask
-
-        if omnicloudmask.__version__ != "1.8.1":
-            pytest.skip(f"omnicloudmask is {omnicloudmask.__version__}, and 1.8.1 is what is compared with")
-        yield omnicloudmask.predict_from_array
-        for name in [name for name in sys.modules if name.split(".")[0] == "omnicloudmask"]:
-            del sys.modules[name]
+        omnicloudmask = importlib.import_module("omnicloudmask")
+    for name in [name for name in sys.modules if name.split(".")[0] == "omnicloudmask"]:
+        del sys.modules[name]
+    if omnicloudmask.__version__ != "1.8.1":
+        pytest.skip(f"omnicloudmask is {omnicloudmask.__version__}, and 1.8.1 is what is compared with")
+    function: Callable[..., Any] = omnicloudmask.predict_from_array
+    return function
 
 
 class Plain(torch.nn.Module):
@@ -57,7 +53,8 @@ class Plain(torch.nn.Module):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        self.net, self.values, self.calls = load_network(spec), 1 + 2 * len(spec.bands) if spec.level else 0, 0
+        self.net, self.calls = load_network(spec, fold=False), 0
+        self.values = 1 + 2 * len(spec.bands) if spec.level else 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return logits; the level is unknown."""

@@ -10,8 +10,9 @@ import torch
 import xarray as xr
 from hypothesis import example, given
 from hypothesis import strategies as st
-from ocm import Plain, Squeeze, imported
+from ocm import Plain, Squeeze, predict_from_array
 from safetensors.torch import save_file
+from vision import need_smp
 
 import xcloudmask
 from xcloudmask.models import architectures
@@ -25,22 +26,22 @@ BANDS = ("red", "green", "nir")
 @pytest.fixture(scope="module")
 def theirs():
     """predict_from_array with a network, on the CPU."""
-    with imported() as predict_from_array:
+    function = predict_from_array()
 
-        def run(array, network, *, patch, overlap, nodata=0, confidence=False):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # patches made smaller
-                return predict_from_array(
-                    array.copy(),
-                    patch_size=patch,
-                    patch_overlap=overlap,
-                    inference_device="cpu",
-                    no_data_value=nodata,
-                    custom_models=network,
-                    export_confidence=confidence,
-                )
+    def run(array, network, *, patch, overlap, nodata=0, confidence=False):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # patches made smaller
+            return function(
+                array.copy(),
+                patch_size=patch,
+                patch_overlap=overlap,
+                inference_device="cpu",
+                no_data_value=nodata,
+                custom_models=network,
+                export_confidence=confidence,
+            )
 
-        yield run
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -227,6 +228,33 @@ def test_an_ensemble_is_a_list_of_modules(theirs, squeeze, tiny_model):
     labels = xcloudmask.predict(cube_of(array, (80, 80)), model=both, **arguments).values
     valid = (array != 0).all(axis=0)
     np.testing.assert_array_equal(labels[valid], expected[valid])
+
+
+def test_the_networks_of_omnicloudmask_4(theirs, tmp_path):
+    smp = need_smp()
+    torch.manual_seed(3)
+    nets, members = [], []
+    for name, encoder in (("smp-unet-regnety-004", "tu-regnety_004"), ("smp-unet-edgenext-small", "tu-edgenext_small")):
+        net = smp.Unet(encoder, encoder_weights=None, in_channels=3, classes=4).eval()
+        with torch.no_grad():
+            net.segmentation_head[0].weight.mul_(20)  # so that labels vary
+        path = tmp_path / f"{name}.safetensors"
+        save_file(net.state_dict(), path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        geometry = {"stride_px": 32, "radius_px": 224, "exact_halo": False, "bands": BANDS}
+        members.append(ModelSpec(name=name, architecture=name, weights=str(path), sha256=digest, **geometry))
+        nets.append(net)
+    spec = ModelSpec(name="v4", architecture="ensemble", members=tuple(members), **geometry)
+    array = wedge(scene(168, 200, seed=8), 0.8, 0.2)
+    arguments = {"model": spec, "normalize": "ocm", "stride": 88, "halo_px": 40, "nodata": 0, "device": "cpu"}
+    cube, valid = cube_of(array, (90, 200)), (array != 0).all(axis=0)
+    expected = theirs(array, nets, patch=128, overlap=40)[0]
+    labels = xcloudmask.predict(cube, **arguments).values
+    np.testing.assert_array_equal(labels[valid], expected[valid])
+    assert len(np.unique(labels)) >= 4
+    confidence = theirs(array, nets, patch=128, overlap=40, confidence=True)
+    shares = xcloudmask.predict_proba(cube, **arguments).values
+    assert np.abs(shares[:, valid] - confidence[:, valid]).max() <= 1e-6
 
 
 def test_its_own_patches(theirs, squeeze):

@@ -1,7 +1,7 @@
 """A network as OmniCloudMask calls it: one patch at a time, in the memory layout of the patch, no speed-ups.
 
-The runner of the other ways orders channels last and feeds batches, which changes last bits of the logits. Here they
-are those that the same module gives to `omnicloudmask.predict_from_array`.
+The runner of the other ways folds batch norms, orders channels last and feeds batches, which changes last bits of the
+logits. Here they are those that the same module gives to `omnicloudmask.predict_from_array`.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def get_patch_net(spec: ModelSpec, *, device: str, precision: str) -> PatchNet:
     key = (spec, device, "fp32" if precision == "auto" else precision)
     with _lock:
         if key not in _nets:
-            net = load_network(spec)
+            net = load_network(spec, fold=False)
             if device == "cpu":
                 keep_freed_memory()
             _nets[key] = PatchNet(net, device=device, precision=key[2], takes_level=spec.level)
