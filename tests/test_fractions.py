@@ -243,6 +243,20 @@ def test_several_geometries_become_a_dim():
     np.testing.assert_array_equal(collection, listed)
 
 
+def test_geojson_may_name_its_crs():
+    mask = make_mask()
+    box = shapely.box(500_000, 4_999_900, 500_100, 5_000_000)
+    expected = class_fractions(mask, geometry=box, geometry_crs="mask")
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32631"}}
+    feature = {"type": "Feature", "geometry": shapely.geometry.mapping(box)}
+    collection = {"type": "FeatureCollection", "crs": crs, "features": [feature]}
+    xr.testing.assert_identical(class_fractions(mask, geometry=feature | {"crs": crs}), expected)
+    np.testing.assert_array_equal(class_fractions(mask, geometry=collection)[0], expected)
+    crs["properties"]["name"] = "EPSG:nonsense"
+    with pytest.raises(ArgumentError, match="nonsense"):
+        class_fractions(mask, geometry=collection)
+
+
 def test_only_touched_blocks_are_computed():
     computed = []
 

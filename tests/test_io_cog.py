@@ -10,7 +10,7 @@ from affine import Affine
 
 from xcloudmask._pictures import hex_to_rgb
 from xcloudmask.classes import CLASS_DIM, STYLES, mask_attrs
-from xcloudmask.errors import ArgumentError, NotACubeError, ReadError, WriteError
+from xcloudmask.errors import ArgumentError, InputError, NotACubeError, ReadError, WriteError
 from xcloudmask.io import _cogwrite, open_cube, to_cog
 from xcloudmask.io._cogblocks import batches, compute_pieces
 
@@ -138,6 +138,18 @@ def test_without_georeference(tmp_path):
         file = rasterio.open(path)
     with file:
         np.testing.assert_array_equal(file.read(1), mask)
+
+
+def test_names_that_mean_something_else(tmp_path):
+    with pytest.raises(ArgumentError, match=r"Type mask\.tif for one file"):
+        to_cog(make_mask().isel(time=[0]), tmp_path / "mask.png")
+    assert to_cog(make_mask().isel(time=[0]), f"{tmp_path}/masks.v2.png/")[0].parent == tmp_path / "masks.v2.png"
+
+
+def test_no_pixels_are_no_file(tmp_path):
+    with pytest.raises(InputError, match="'x' has no entries"):
+        to_cog(make_mask().isel(time=[0]).isel(x=[]), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_names_of_dates(tmp_path):

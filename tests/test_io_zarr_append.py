@@ -242,6 +242,9 @@ def test_dates_that_cannot_be_told_apart(tmp_path):
         to_zarr(mask.isel(time=[0, 0]), store, append_dim="time")
     with pytest.raises(ArgumentError, match="no coordinate"):
         to_zarr(mask.drop_vars("time"), store, append_dim="time")
+    unknown = mask.assign_coords(time=np.array(["2024-01-01", "NaT"], "M8[ns]"))
+    with pytest.raises(ArgumentError, match="NaT"):
+        to_zarr(unknown, store, append_dim="time")
     to_zarr(mask.isel(time=[0, 0]), store)
     with pytest.raises(WriteError, match="a date twice"):
         to_zarr(mask, store, append_dim="time")

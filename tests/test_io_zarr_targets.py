@@ -21,7 +21,7 @@ from obstore.store import S3Store
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, ObjectStore
 from zarr_masks import content, make_mask, same, write_slowly
 
-from xcloudmask.errors import ArgumentTypeError, WriteError
+from xcloudmask.errors import ArgumentError, ArgumentTypeError, WriteError
 from xcloudmask.io import open_mask, to_zarr
 from xcloudmask.io._staging import locked_folder, replace_folder, staged_folder
 from xcloudmask.io._targets import label_of, reason
@@ -365,3 +365,10 @@ def test_a_url_that_fsspec_writes_is_read_by_others():
     to_zarr(make_mask(DATES), "memory://shared/m.zarr", chunks=32)
     assert fsspec.filesystem("memory").exists("/shared/m.zarr/zarr.json")
     assert xr.open_zarr("memory://shared/m.zarr").clouds.rio.crs.to_epsg() == 32631
+
+
+def test_protocols_that_nobody_knows():
+    with pytest.raises(ArgumentError, match="protocol 's4' is unknown"):
+        to_zarr(make_mask(), "s4://bucket/masks.zarr")
+    with pytest.raises(ArgumentError, match="protocol 's4' is unknown"):
+        open_mask("s4://bucket/masks.zarr")

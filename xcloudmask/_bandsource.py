@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike
 
 import numpy as np
 import xarray as xr
@@ -47,6 +48,11 @@ def open_cube_bands(cube: xr.DataArray | xr.Dataset) -> CubeBands:
         return _open_array(cube)
     if isinstance(cube, xr.Dataset):
         return _open_dataset(cube)
+    if isinstance(cube, str | PathLike):
+        raise NotACubeError(
+            f"The cube is a {type(cube).__name__}, {str(cube)!r}. Expected an xarray.DataArray or xarray.Dataset. "
+            f"Type: xcloudmask.open({str(cube)!r})"
+        )
     raise NotACubeError(
         f"The cube is a {type(cube).__name__}. Expected an xarray.DataArray or xarray.Dataset; wrap a numpy or dask "
         "array in xr.DataArray(array, dims=('time', 'band', 'y', 'x'))."

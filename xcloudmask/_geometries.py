@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,8 @@ def _several(geometry: Any) -> list[tuple[Hashable, Any]] | None:
     if isinstance(geometry, Mapping):
         if geometry.get("type") != "FeatureCollection":
             return None
-        features = list(geometry.get("features", ()))
+        shared = {"crs": geometry["crs"]} if geometry.get("crs") else {}
+        features = [shared | feature for feature in geometry.get("features", ())]
         ids = [feature.get("id") for feature in features]
         named = len(set(ids)) == len(ids) and None not in ids
         return list(zip(ids if named else range(len(features)), features, strict=True))
@@ -140,14 +142,38 @@ def _shape_of(geometry: Any, name: str) -> tuple[Any, Any]:
     if isinstance(geometry, shapely.Geometry):
         return geometry, None
     described = geometry if isinstance(geometry, Mapping) else getattr(geometry, "__geo_interface__", None)
+    if isinstance(geometry, str | PathLike):
+        raise ArgumentTypeError(
+            f"{name} is a {type(geometry).__name__}. {_EXPECTED} Type: geometry=geopandas.read_file(...), or "
+            "json.load(...) for GeoJSON."
+        )
     if not isinstance(described, Mapping):
         raise ArgumentTypeError(f"{name} is a {type(geometry).__name__}. {_EXPECTED}")
+    crs = _named_crs(described, name)
     if described.get("type") == "Feature":
         described = described.get("geometry") or {}
     try:
-        return shapely.geometry.shape(described), None
+        return shapely.geometry.shape(described), crs
     except (ShapelyError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ArgumentError(f"{name} is no GeoJSON geometry: {error}. {_EXPECTED}") from error
+
+
+def _named_crs(described: Mapping[str, Any], name: str) -> Any:
+    """The member "crs" of GeoJSON, as it was before RFC 7946 and as GDAL and QGIS still write it."""
+    from odc.geo import CRS, CRSError
+
+    try:
+        text = str((described.get("crs") or {})["properties"]["name"])
+    except (KeyError, TypeError, AttributeError):
+        return None
+    if text.endswith("CRS84"):
+        return None  # longitude and latitude, as without it
+    try:
+        return CRS(text)
+    except (CRSError, ValueError, TypeError) as error:
+        raise ArgumentError(
+            f"{name} has the CRS {text!r}, which is unknown: {error}. Expected an EPSG code."
+        ) from error
 
 
 def _source_crs(own: Any, given: Any, name: str) -> Any:

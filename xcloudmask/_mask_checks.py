@@ -12,7 +12,7 @@ from xcloudmask.classes import CLASS_DIM, CloudClass, Style, get_style
 from xcloudmask.errors import ArgumentError, ArgumentTypeError, InputError, NotACubeError
 from xcloudmask.grid import spatial_dims
 
-__all__ = ["NOT_CLEAR", "check_alignment", "check_px", "codes_of", "style_of"]
+__all__ = ["NOT_CLEAR", "check_alignment", "check_px", "codes_of", "own_codes_hint", "style_of"]
 
 NOT_CLEAR = ("thick_cloud", "thin_cloud", "cloud_shadow")
 """The classes that are removed unless told otherwise."""
@@ -48,11 +48,31 @@ def style_of(mask: xr.DataArray) -> Style:
             f"This is a cube of percentages (dimension {CLASS_DIM!r}), not of classes. Type: predict(categorise=True)"
         )
     if "output_style" not in mask.attrs or mask.dtype != np.uint8:
-        raise NotACubeError(
-            f"This {mask.dtype} array has no attribute 'output_style', so it is no mask of xcloudmask. {hint} "
-            "For codes of your own type: codes.astype('uint8').assign_attrs(output_style='4-class')"
-        )
+        lack = "" if "output_style" in mask.attrs else " has no attribute 'output_style', so it"
+        raise NotACubeError(f"This {mask.dtype} array{lack} is no mask of xcloudmask. {hint} {own_codes_hint(mask)}")
     return get_style(mask.attrs["output_style"])
+
+
+def own_codes_hint(array: xr.DataArray) -> str:
+    """Return what to type to make a mask of codes that came from elsewhere.
+
+    Parameters
+    ----------
+    array
+        What was given for a mask.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> own_codes_hint(xr.DataArray([0, 1]))
+    "For codes of your own type: codes.astype('uint8').assign_attrs(output_style='4-class')"
+    """
+    # NaN would be cast to 0, which is clear.
+    filled = ".fillna(255)" if array.dtype.kind == "f" else ""
+    return f"For codes of your own type: codes{filled}.astype('uint8').assign_attrs(output_style='4-class')"
 
 
 def check_px(value: object, name: str) -> None:

@@ -205,8 +205,9 @@ def pixel_m(mask: xr.DataArray, name: str) -> tuple[float, float]:
     """
     found = resolution_m(mask)
     if found is None:
+        pixels = "px" if name == "m" else f"{name.rsplit('_', 1)[0]}_px"
         raise InputError(
             f"{name} is in metres, and the mask does not tell the size of its pixels (no CRS, or no coordinates along "
-            f"y and x). Type: mask.rio.write_crs('EPSG:<code>'), or give pixels: {name.rsplit('_', 1)[0]}_px."
+            f"y and x). Type: mask.rio.write_crs('EPSG:<code>'), or give pixels: {pixels}=3"
         )
     return found

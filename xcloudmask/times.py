@@ -111,6 +111,11 @@ def _fractions(mask: Any, geometry: Any, geometry_crs: Any) -> xr.DataArray:
             f"{found} lazy: which dates stay cannot be known before that is computed, and it is not computed here. "
             f"Type: fractions = {first}.compute(); cube = xcloudmask.filter_times(cube, fractions)"
         )
+    if isinstance(mask, xr.DataArray) and mask.name == "clear_fraction":
+        raise NotACubeError(
+            "The clear fraction does not tell clouds from shadows. Type: fractions = "
+            "xcloudmask.class_fractions(mask).compute(); cube = xcloudmask.filter_times(cube, fractions)"
+        )
     return mask if shares else class_fractions(mask, geometry=geometry, geometry_crs=geometry_crs)
 
 
@@ -204,7 +209,7 @@ def periods_of(cube: xr.DataArray | xr.Dataset, dim: Hashable, freq: str | None)
         counts = ones.resample({dim: freq}).sum()
     except (ValueError, TypeError, KeyError) as error:
         raise ArgumentError(
-            f"freq={freq!r} is no frequency: {error}. Expected one that xarray knows, such as 'MS' (months), 'QS' "
+            f"freq={freq!r} is no frequency. Expected one that xarray knows, such as 'MS' (months), 'QS' "
             "(quarters), 'YS' (years) or '10D'."
         ) from error
     sizes = tuple(np.nan_to_num(counts.values).astype(int).tolist())

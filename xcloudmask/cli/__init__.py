@@ -17,6 +17,8 @@ def main() -> None:
     SystemExit
         Always: 0 done, 1 an error in the data or the run, 2 wrong usage, 130 interrupted.
     """
+    # Icechunk warns of folders where others commit without a lock; these commands take one.
+    os.environ.setdefault("ICECHUNK_LOG", "error")
     from xcloudmask.cli._report import EXIT_INTERRUPTED
     from xcloudmask.cli.app import app
 

@@ -12,7 +12,14 @@ from typing import Any, ParamSpec, TypeVar
 import typer
 from rich.console import Console
 
-from xcloudmask.errors import ArgumentError, ArgumentTypeError, BandNotFoundError, UnknownModelError, XCloudMaskError
+from xcloudmask.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    BandNotFoundError,
+    UnknownModelError,
+    WriteError,
+    XCloudMaskError,
+)
 
 __all__ = ["EXIT_ERROR", "EXIT_INTERRUPTED", "EXIT_USAGE", "reporting", "stderr", "stdout", "usage_error"]
 
@@ -99,6 +106,8 @@ def _report(error: BaseException) -> int:
         console.print(f"[bold red]Error:[/] {_escape(str(error))}")
         if isinstance(error, BandNotFoundError):
             console.print("On the command line, bands={'red': 'X', 'nir': None} is --band red=X --band nir=none.")
+        if isinstance(error, WriteError) and ("mode='w'" in str(error) or "overwrite=True" in str(error)):
+            console.print("On the command line, mode='w' and overwrite=True are --overwrite.")
         return EXIT_USAGE if isinstance(error, _USAGE) else EXIT_ERROR
     console.print(f"[bold red]Unexpected error:[/] {_escape(f'{type(error).__name__}: {error}')}")
     console.print("Type the command again with --debug to see where it comes from.")

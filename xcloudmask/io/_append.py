@@ -36,7 +36,7 @@ def check_dates(mask: xr.DataArray, dim: Hashable) -> None:
     Raises
     ------
     ArgumentError
-        There is no such dimension, it has no coordinate, or a date is there twice.
+        There is no such dimension, it has no coordinate, a date is there twice, or it is not known.
     """
     if dim not in mask.dims:
         raise ArgumentError(
@@ -51,6 +51,10 @@ def check_dates(mask: xr.DataArray, dim: Hashable) -> None:
             f"mask.assign_coords({dim}=[...])"
         )
     index = mask.indexes[dim]
+    if index.hasnans:
+        raise ArgumentError(
+            f"{dim!r} has a date that is not known (NaT). Type: mask.sel({dim}=mask[{dim!r}].notnull())"
+        )
     if not index.is_unique:
         twice = index[index.duplicated()][0]
         raise ArgumentError(

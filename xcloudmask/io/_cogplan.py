@@ -26,6 +26,9 @@ __all__ = ["StyleChoice", "missing_files", "plan_files"]
 StyleChoice = OutputStyle | Sequence[OutputStyle] | None
 """One output style, several, or that of the mask."""
 
+_OTHER_FILES = (".png", ".jpg", ".jpeg", ".jp2", ".gif", ".nc", ".vrt", ".img", ".zarr", ".icechunk", ".json", ".html")
+"""Ends of names by which something else is meant than a folder of GeoTIFFs."""
+
 _AGREE = 1e-3
 """Share of a pixel up to which two grids are the same."""
 
@@ -136,6 +139,11 @@ def _split(target: str) -> tuple[str, str | None]:
     """Return the folder, and the name of the file where one is meant."""
     name = name_of(target).name
     if not name.lower().endswith(SUFFIXES) or target.endswith("/"):
+        if Path(name).suffix.lower() in _OTHER_FILES and not target.endswith("/") and not Path(target).is_dir():
+            raise ArgumentError(
+                f"{target} would be a folder of GeoTIFFs. Type {Path(name).stem}.tif for one file, or a slash at the "
+                "end for a folder of that name."
+            )
         return target, None
     return (target.rsplit("/", 1)[0], name) if is_url(target) else (str(Path(target).parent), name)
 

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from xcloudmask.errors import ArgumentTypeError, XCloudMaskError
+from xcloudmask.errors import ArgumentError, ArgumentTypeError, MissingPackageError, XCloudMaskError
 
 __all__ = ["Store", "label_of", "local_path", "open_target", "patience", "reason"]
 
@@ -67,9 +67,11 @@ def open_target(store: Store, *, read_only: bool) -> Any:
         It is no store.
     MissingPackageError
         The protocol of the URL needs a package.
+    ArgumentError
+        The protocol is unknown.
     """
     from zarr.abc.store import Store as ZarrStore
-    from zarr.storage import FsspecStore, LocalStore, ObjectStore
+    from zarr.storage import LocalStore, ObjectStore
 
     if isinstance(store, ZarrStore):
         return store.with_read_only(read_only=True) if read_only and not store.read_only else store
@@ -77,13 +79,31 @@ def open_target(store: Store, *, read_only: bool) -> Any:
     if path is not None:
         return LocalStore(path, read_only=read_only)
     if isinstance(store, str):
-        return FsspecStore.from_url(store, storage_options=patience(store), read_only=read_only)
+        return _from_url(store, read_only=read_only)
     if type(store).__module__.partition(".")[0] == "obstore":
         return ObjectStore(store, read_only=read_only)
     raise ArgumentTypeError(
         f"store is a {type(store).__module__}.{type(store).__name__}. Expected a path, a URL, a zarr Store or an "
         "obstore store."
     )
+
+
+def _from_url(url: str, *, read_only: bool) -> Any:
+    from zarr.storage import FsspecStore
+
+    protocol = url.partition("://")[0]
+    try:
+        return FsspecStore.from_url(url, storage_options=patience(url), read_only=read_only)
+    except ImportError as error:
+        raise MissingPackageError(f"{label_of(url)}: {error}") from error
+    except ValueError as error:
+        from fsspec import available_protocols
+
+        if protocol.partition("::")[0] in available_protocols():
+            raise
+        raise ArgumentError(
+            f"{label_of(url)}: the protocol {protocol!r} is unknown. Expected one that fsspec knows, such as s3."
+        ) from error
 
 
 def label_of(store: Store) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from xcloudmask.classes import CLASS_DIM
-from xcloudmask.errors import ArgumentError, NotACubeError
+from xcloudmask.errors import ArgumentError, InputError, NotACubeError
 from xcloudmask.grid import spatial_dims, time_dim
 from xcloudmask.io._cogplan import StyleChoice, missing_files, plan_files
 from xcloudmask.io._cogwrite import write_files
@@ -194,6 +194,9 @@ def _check(mask: xr.DataArray) -> bool:
         raise NotACubeError(
             f"A COG holds codes or percentages (uint8), not {mask.dtype}. Type: predict(categorise=False)"
         )
+    empty = next((dim for dim in spatial_dims(mask) if not mask.sizes[dim]), None)
+    if empty is not None:
+        raise InputError(f"The mask has no pixels: {empty!r} has no entries. Expected one pixel or more.")
     known = {*spatial_dims(mask), time_dim(mask), CLASS_DIM}
     others = [str(dim) for dim in mask.dims if dim not in known]
     if others:

@@ -55,7 +55,10 @@ def open_store(store: str | PathLike[str]) -> xr.DataArray:
         return _open_url(text)
     path = Path(text)
     if not path.exists():
-        raise ReadError(f"{path} does not exist. Expected a Zarr store, a COG or a folder of COGs.")
+        raise ReadError(
+            f"{path} does not exist. Expected a Zarr store, an Icechunk repository, a COG, a folder of COGs, or the "
+            "folder of a STAC catalogue."
+        )
     if path.is_file():
         if path.name == _CATALOGUE:
             return _open_folder(path.parent)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from xcloudmask._mask_checks import own_codes_hint
 from xcloudmask.classes import CLASS_DIM
 from xcloudmask.errors import ArgumentError, NotACubeError, WriteError
 from xcloudmask.grid import spatial_dims, time_dim
@@ -205,7 +206,7 @@ def check_writable(mask: xr.DataArray) -> None:
     if not is_codes and not is_shares:
         raise NotACubeError(
             f"This {mask.dtype} array is no mask: it has neither the attribute 'output_style' nor the dimension "
-            f"{CLASS_DIM!r}. Expected what xcloudmask.predict() or predict_proba() returns."
+            f"{CLASS_DIM!r}. Expected what xcloudmask.predict() or predict_proba() returns. {own_codes_hint(mask)}"
         )
 
 
