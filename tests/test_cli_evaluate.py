@@ -151,7 +151,7 @@ def test_the_difference_to_an_earlier_evaluation(tmp_path, folder, card):
         (["--data", ".", "--model", "nothing"], "nothing"),
         (["--data", ".", "--model", "nowhere.json"], "no such card"),
         (["--data", ".", "--device", "tpu"], "tpu"),
-        (["--data", ".", "--precision", "int8"], "int8"),
+        (["--data", ".", "--precision", "int4"], "int4"),
         (["--data", ".", "--worst", "picture.gif"], ".png"),
         (["--data", ".", "--draws", "1"], "--draws"),
         (["--colour", "blue"], "--colour"),

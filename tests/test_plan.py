@@ -88,7 +88,7 @@ def test_accessor_shows_the_arguments():
     cube = odc_dataset()
     names = list(inspect.signature(cube.cloudmask.predict).parameters)
     expected = "model bands sensor normalize halo_px output_style categorise stride resolution_m upsample nodata scale"
-    assert names == [*expected.split(), "device", "precision", "batch_size"]
+    assert names == [*expected.split(), "device", "backend", "precision", "batch_size"]
     assert cube.cloudmask.predict.__doc__ == xcloudmask.predict.__doc__
     for name in ("predict", "predict_proba", "plan", "apply", "to_reflectance", "clear_fraction", "to_zarr", "plot"):
         assert hasattr(cube.cloudmask, name)

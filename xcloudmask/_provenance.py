@@ -32,6 +32,8 @@ def settings_text(prepared: Prepared) -> str:
         "precision": settings.precision,
         "upsample": settings.upsample,
     }
+    if settings.backend != "auto":
+        told["backend"] = settings.backend
     if settings.normalize == "ocm":
         side, step = settings.tile_px[0], settings.step_px or settings.tile_px[0]
         told |= {"patch_px": side, "overlap_px": side - step}

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from xcloudmask.classes import NODATA, CloudClass, get_style, merge_probabilities, style_lookup
 from xcloudmask.halo import BlockPlace, Tile
+from xcloudmask.models.backends.protocol import NetRunner
 from xcloudmask.models.cache import get_runner
 from xcloudmask.normalize import BandStatistics
 from xcloudmask.resample import bilinear_up, block_mean
@@ -86,6 +87,10 @@ def predict_block(
     return _with_nodata(_finish(probabilities[:, :, :height, :width], settings), images, places)
 
 
+def _runner(settings: EngineSettings) -> NetRunner:
+    return get_runner(settings.spec, device=settings.device, precision=settings.precision, backend=settings.backend)
+
+
 def _as_statistics(row: npt.NDArray[np.float64]) -> BandStatistics:
     columns = row.reshape(-1, 3)
     return BandStatistics(int(columns[0, 0]), columns[:, 1], columns[:, 2])
@@ -101,7 +106,7 @@ def _labels(images: list[Image], todo: list[Job], grid: Places, settings: Engine
     result = np.full((len(images), *(place.stop - place.start for place in grid)), NODATA, np.uint8)
     if not todo:
         return result
-    runner = get_runner(settings.spec, device=settings.device, precision=settings.precision)
+    runner = _runner(settings)
     lookup = style_lookup(get_style(settings.style))
     halo_y, halo_x = settings.halo_px
     core = (slice(halo_y, halo_y + settings.tile_px[0]), slice(halo_x, halo_x + settings.tile_px[1]))
@@ -129,7 +134,7 @@ def _probabilities(images: list[Image], todo: list[Job], grid: Places, settings:
     result = np.zeros((len(images), len(CloudClass), *shape), np.float32)
     if not todo:
         return result
-    runner = get_runner(settings.spec, device=settings.device, precision=settings.precision)
+    runner = _runner(settings)
     whole = (slice(0, settings.tile_shape[0]), slice(0, settings.tile_shape[1]))
     for group, size in batches(todo, settings, runner.device):
         predicted = runner.probabilities(*feed(group, size, images, grid, settings), whole)

@@ -10,13 +10,14 @@ from typing import Any, Literal, get_args
 
 from xcloudmask.classes import OutputStyle, get_style
 from xcloudmask.errors import ArgumentError, ArgumentTypeError
+from xcloudmask.models.backends.choice import Backend, check_engine
+from xcloudmask.models.devices import Precision
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.sensors import Sensor
 from xcloudmask.settings import Normalize
 
-__all__ = ["Bands", "Nodata", "Options", "Precision", "ResolutionM", "Scale", "scale_pairs"]
+__all__ = ["Backend", "Bands", "Nodata", "Options", "Precision", "ResolutionM", "Scale", "scale_pairs"]
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Bands = Mapping[str, str | int | None] | Sequence[str | int | None]
 Nodata = float | Mapping[str, float]
 ResolutionM = float | Sequence[float]
@@ -56,6 +57,8 @@ class Options:
     """Reflectance per DN, with or without an offset."""
     device: str = "auto"
     """Where the model runs."""
+    backend: Backend = "auto"
+    """What runs the model."""
     precision: Precision = "auto"
     """In which numbers."""
     batch_size: int | Literal["auto"] = "auto"
@@ -65,10 +68,17 @@ class Options:
         """Check types and choices."""
         get_style(_text("output_style", self.output_style))
         _choice("normalize", self.normalize, get_args(Normalize))
+        _choice("backend", self.backend, get_args(Backend))
         _choice("precision", self.precision, get_args(Precision))
         if not _DEVICE.fullmatch(_text("device", self.device)):
             raise ArgumentError(
                 f"device={self.device!r} is unknown. Expected 'auto', 'cpu', 'cuda', 'cuda:0' or 'mps'."
+            )
+        check_engine(backend=self.backend, device=self.device, precision=self.precision)
+        if self.normalize == "ocm" and (self.backend not in {"auto", "torch"} or self.precision == "int8"):
+            raise ArgumentError(
+                f"backend={self.backend!r} and precision={self.precision!r} with normalize='ocm': the parity engine "
+                "runs in torch, in fp32, bf16 or fp16. Type: backend='auto'."
             )
         if not isinstance(self.categorise, bool):
             raise ArgumentTypeError(

@@ -8,7 +8,7 @@ import xarray as xr
 
 from xcloudmask.classes import OutputStyle
 from xcloudmask.models.spec import ModelSpec
-from xcloudmask.options import Bands, Nodata, Options, Precision, ResolutionM, Scale
+from xcloudmask.options import Backend, Bands, Nodata, Options, Precision, ResolutionM, Scale
 from xcloudmask.prepare import prepare_cube
 from xcloudmask.report import Plan, describe
 from xcloudmask.sensors import Sensor
@@ -33,6 +33,7 @@ def plan(
     nodata: Nodata | None = None,
     scale: Scale | None = None,
     device: str = "auto",
+    backend: Backend = "auto",
     precision: Precision = "auto",
     batch_size: int | Literal["auto"] = "auto",
 ) -> Plan:
@@ -44,7 +45,7 @@ def plan(
         See `xcloudmask.predict`.
     model, bands, sensor, normalize, halo_px, output_style, categorise, stride
         See `xcloudmask.predict`.
-    resolution_m, upsample, nodata, scale, device, precision, batch_size
+    resolution_m, upsample, nodata, scale, device, backend, precision, batch_size
         See `xcloudmask.predict`.
 
     Returns
@@ -78,6 +79,7 @@ def plan(
         nodata=nodata,
         scale=scale,
         device=device,
+        backend=backend,
         precision=precision,
         batch_size=batch_size,
     )

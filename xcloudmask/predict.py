@@ -14,7 +14,7 @@ from xcloudmask.graph import predict_graph
 from xcloudmask.graph_ocm import ocm_graph
 from xcloudmask.io._georef import with_spatial_ref
 from xcloudmask.models.spec import ModelSpec
-from xcloudmask.options import Bands, Nodata, Options, Precision, ResolutionM, Scale
+from xcloudmask.options import Backend, Bands, Nodata, Options, Precision, ResolutionM, Scale
 from xcloudmask.prepare import Prepared, prepare_cube
 from xcloudmask.radiometry import without_scales
 from xcloudmask.sensors import Sensor
@@ -39,6 +39,7 @@ def predict(
     nodata: Nodata | None = None,
     scale: Scale | None = None,
     device: str = "auto",
+    backend: Backend = "auto",
     precision: Precision = "auto",
     batch_size: int | Literal["auto"] = "auto",
 ) -> xr.DataArray:
@@ -90,8 +91,12 @@ def predict(
         `xcloudmask.radiometry.known_scale`. Z-scored models work without it.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:0"``, ``"mps"``; resolved in each worker.
+    backend
+        What runs the model: ``"auto"`` (torch, but for ``precision="int8"``), ``"torch"``, ``"openvino"`` or
+        ``"onnxruntime"``, each of which must be installed in every worker. The last two run on the processor.
     precision
-        ``"auto"`` (bf16 where the device computes in it, else fp32), ``"fp32"``, ``"bf16"`` or ``"fp16"``.
+        ``"auto"`` (bf16 where the device computes in it, else fp32), ``"fp32"``, ``"bf16"``, ``"fp16"`` (accelerators)
+        or ``"int8"`` (OpenVINO; some more labels differ).
     batch_size
         Tiles fed to the model at once.
 
@@ -110,6 +115,8 @@ def predict(
         The object is a mask, or no cube of images.
     ChunkError
         Chunk sizes are unknown.
+    MissingPackageError
+        The backend is not installed; raised where the model runs.
     UnknownModelError, WeightsError
         The model is unknown, or its weights are not those of its card.
     InputError
@@ -148,6 +155,7 @@ def predict(
         nodata=nodata,
         scale=scale,
         device=device,
+        backend=backend,
         precision=precision,
         batch_size=batch_size,
     )
@@ -169,6 +177,7 @@ def predict_proba(
     nodata: Nodata | None = None,
     scale: Scale | None = None,
     device: str = "auto",
+    backend: Backend = "auto",
     precision: Precision = "auto",
     batch_size: int | Literal["auto"] = "auto",
 ) -> xr.DataArray:
@@ -178,7 +187,7 @@ def predict_proba(
     ----------
     cube, model, bands, sensor, normalize, halo_px, output_style, stride
         See `predict`.
-    resolution_m, upsample, nodata, scale, device, precision, batch_size
+    resolution_m, upsample, nodata, scale, device, backend, precision, batch_size
         See `predict`.
 
     Returns
@@ -211,6 +220,7 @@ def predict_proba(
         nodata=nodata,
         scale=scale,
         device=device,
+        backend=backend,
         precision=precision,
         batch_size=batch_size,
     )

@@ -158,6 +158,7 @@ def _settings(
         scale=None if scale is None else scale[0],
         offset=None if scale is None else scale[1],
         device=options.device,
+        backend=options.backend,
         precision=options.precision,
         batch_size=None if options.batch_size == "auto" else int(options.batch_size),
     )

@@ -11,8 +11,10 @@ import numpy as np
 from xcloudmask._advice import pixel_ratio, warnings
 from xcloudmask._tables import html_table
 from xcloudmask.classes import CloudClass
+from xcloudmask.errors import ArgumentError
 from xcloudmask.graph import overlap_kind
 from xcloudmask.graph_ocm import ocm_layout, ocm_tasks
+from xcloudmask.models.backends.choice import Engine, resolve_engine
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.prepare import Prepared
 
@@ -21,7 +23,7 @@ __all__ = ["Plan", "describe"]
 _TASKS_PER_CHUNK = {"map_overlap": (4, 10), "edges": (2, 3)}
 """Tasks of a chunk without and with neighbours, beyond those that load the cube (`python -m benchmarks overlap`)."""
 
-_BYTES_PER_CELL = {"bf16": 110, "fp16": 110, "fp32": 180, "auto": 180}
+_BYTES_PER_CELL = {"bf16": 110, "fp16": 110, "fp32": 180, "auto": 180, "int8": 110}
 """Memory that the shipped network takes per cell of a tile, rounded up; measured by `python -m benchmarks memory`."""
 
 
@@ -73,6 +75,8 @@ class Plan:
     """Where the model runs; ``auto`` is resolved in each worker."""
     precision: str
     """In which numbers; ``auto`` is resolved in each worker."""
+    backend: str
+    """What runs the model; ``auto`` is resolved in each worker."""
     warnings: tuple[str, ...]
     """What deserves a thought before the run."""
 
@@ -103,8 +107,34 @@ class Plan:
         blocks = "1 block" if self.blocks == 1 else f"{self.blocks} blocks"
         yield "work", f"{blocks}, about {self.tasks} tasks, {self.pixel_ratio:.2f} pixels computed per pixel"
         yield "memory", f"about {self.block_bytes / 1e6:,.0f} MB per block at work"
-        yield "device", f"{self.device}, precision {self.precision} (auto is resolved in each worker)"
+        yield "device", f"{self.device}, backend {self.backend}, precision {self.precision}: {self._engine_text()}"
         yield from (("warning", text) for text in self.warnings)
+
+    def engine(self) -> Engine:
+        """Tell what the model would run on in this process; a worker may have other devices and packages.
+
+        Returns
+        -------
+        Engine
+
+        Raises
+        ------
+        ArgumentError
+            This process does not have the device.
+        """
+        return resolve_engine(
+            backend=self.backend,
+            device=self.device,
+            precision=self.precision,
+            architecture=self.model.architecture,
+        )
+
+    def _engine_text(self) -> str:
+        try:
+            here = f"{self.engine()} on this machine"
+        except ArgumentError:
+            here = "no such device on this machine"
+        return f"{here} (each worker resolves auto for itself)"
 
     def __str__(self) -> str:
         """Return a page of text."""
@@ -166,7 +196,8 @@ def describe(prepared: Prepared) -> Plan:
         pixel_ratio=pixel_ratio(prepared) * geometry.upsample**2,
         block_bytes=_patch_bytes(prepared) if ocm else _block_bytes(prepared),
         device=settings.device,
-        precision=settings.precision,
+        precision="fp32" if settings.normalize == "ocm" and settings.precision == "auto" else settings.precision,
+        backend=settings.backend,
         warnings=tuple(warnings(prepared)),
     )
 

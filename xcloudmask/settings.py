@@ -53,6 +53,8 @@ class EngineSettings:
     """Where the model runs; resolved in the worker."""
     precision: str = "auto"
     """In which numbers; resolved in the worker."""
+    backend: str = "auto"
+    """What runs the model; resolved in the worker."""
     batch_size: int | None = None
     """Tiles fed at once; None for automatic."""
 

@@ -10,6 +10,7 @@ import typer
 from xcloudmask.cli._report import usage_error
 
 __all__ = [
+    "BackendOption",
     "BandOption",
     "BatchSizeOption",
     "ChunkOption",
@@ -104,7 +105,8 @@ OffsetOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0 or mps.")]
-PrecisionOption = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
+BackendOption = Annotated[str, typer.Option(help="What runs the model: auto, torch, openvino or onnxruntime.")]
+PrecisionOption = Annotated[str, typer.Option(help="auto, fp32, bf16, fp16 or int8.")]
 BatchSizeOption = Annotated[str, typer.Option(metavar="N", help="Tiles fed to the model at once, or auto.")]
 ChunkOption = Annotated[
     int | None,
@@ -136,6 +138,7 @@ def predict_arguments(
     scale: list[str] | None = None,
     offset: list[str] | None = None,
     device: str,
+    backend: str = "auto",
     precision: str,
     batch_size: str,
 ) -> dict[str, Any]:
@@ -145,7 +148,7 @@ def predict_arguments(
     ----------
     model, band, sensor, normalize, halo_px, output_style, percent, stride
         As typed.
-    resolution_m, upsample, nodata, scale, offset, device, precision, batch_size
+    resolution_m, upsample, nodata, scale, offset, device, backend, precision, batch_size
         As typed.
 
     Returns
@@ -176,6 +179,7 @@ def predict_arguments(
         "nodata": _nodata(nodata),
         "scale": _scale(scale, offset),
         "device": device,
+        "backend": backend,
         "precision": precision,
         "batch_size": batch_size if batch_size == "auto" else _whole(batch_size, "--batch-size"),
     }

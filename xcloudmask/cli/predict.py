@@ -38,6 +38,7 @@ def predict(
     scale: opt.ScaleOption = None,
     offset: opt.OffsetOption = None,
     device: opt.DeviceOption = "auto",
+    backend: opt.BackendOption = "auto",
     precision: opt.PrecisionOption = "auto",
     batch_size: opt.BatchSizeOption = "auto",
     chunk_px: opt.ChunkOption = None,
@@ -70,6 +71,7 @@ def predict(
         scale=scale,
         offset=offset,
         device=device,
+        backend=backend,
         precision=precision,
         batch_size=batch_size,
     )
@@ -107,6 +109,7 @@ def plan(
     scale: opt.ScaleOption = None,
     offset: opt.OffsetOption = None,
     device: opt.DeviceOption = "auto",
+    backend: opt.BackendOption = "auto",
     precision: opt.PrecisionOption = "auto",
     batch_size: opt.BatchSizeOption = "auto",
     chunk_px: opt.ChunkOption = None,
@@ -130,6 +133,7 @@ def plan(
         scale=scale,
         offset=offset,
         device=device,
+        backend=backend,
         precision=precision,
         batch_size=batch_size,
     )

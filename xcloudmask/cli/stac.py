@@ -104,6 +104,7 @@ def stac(
     percent: opt.PercentOption = False,
     stride: opt.StrideOption = None,
     device: opt.DeviceOption = "auto",
+    backend: opt.BackendOption = "auto",
     precision: opt.PrecisionOption = "auto",
     batch_size: opt.BatchSizeOption = "auto",
     chunk_px: opt.ChunkOption = None,
@@ -130,6 +131,7 @@ def stac(
         percent=percent,
         stride=stride,
         device=device,
+        backend=backend,
         precision=precision,
         batch_size=batch_size,
     )

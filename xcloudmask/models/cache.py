@@ -1,11 +1,11 @@
-"""Models in memory: loaded once per process, device and precision, behind a lock."""
+"""Models in memory: loaded once per process, backend, device and precision, behind a lock."""
 
 from __future__ import annotations
 
 import threading
 
-from xcloudmask.models._foreignspec import OWN_NUMBERS
-from xcloudmask.models.devices import resolve_device, resolve_precision
+from xcloudmask.models.backends.choice import Engine, resolve_engine
+from xcloudmask.models.backends.protocol import NetRunner
 from xcloudmask.models.loading import load_network
 from xcloudmask.models.process import keep_freed_memory
 from xcloudmask.models.runner import Runner
@@ -13,11 +13,11 @@ from xcloudmask.models.spec import ModelSpec
 
 __all__ = ["get_runner"]
 
-_runners: dict[tuple[ModelSpec, str, str], Runner] = {}
+_runners: dict[tuple[ModelSpec, Engine], NetRunner] = {}
 _lock = threading.Lock()
 
 
-def get_runner(spec: ModelSpec, *, device: str = "auto", precision: str = "auto") -> Runner:
+def get_runner(spec: ModelSpec, *, device: str = "auto", precision: str = "auto", backend: str = "auto") -> NetRunner:
     """Return the model on a device; loads it the first time.
 
     Parameters
@@ -28,17 +28,23 @@ def get_runner(spec: ModelSpec, *, device: str = "auto", precision: str = "auto"
         ``"auto"`` takes a CUDA device where there is one.
     precision
         ``"auto"`` takes bf16 where the device computes in it, else fp32.
+    backend
+        ``"auto"`` takes torch, and OpenVINO for ``precision="int8"``.
 
     Returns
     -------
-    Runner
+    NetRunner
 
     Raises
     ------
     WeightsError
         The weights are missing, too large, changed, or do not fit the architecture.
     ArgumentError
-        The device does not exist here.
+        The device does not exist here, or the backend does not compute there or in these numbers.
+    MissingPackageError
+        The backend is not installed.
+    ModelError
+        The backend cannot run this network.
 
     Examples
     --------
@@ -46,15 +52,23 @@ def get_runner(spec: ModelSpec, *, device: str = "auto", precision: str = "auto"
     >>> get_runner(get_spec("default"), device="cpu", precision="fp32").device
     'cpu'
     """
-    device = resolve_device(device)
-    if precision == "auto" and spec.architecture in OWN_NUMBERS:
-        precision = "fp32"
-    precision = resolve_precision(precision, device)
-    key = (spec, device, precision)
+    engine = resolve_engine(backend=backend, device=device, precision=precision, architecture=spec.architecture)
     with _lock:
-        if key not in _runners:
-            net = load_network(spec)
-            if device == "cpu":
-                keep_freed_memory()
-            _runners[key] = Runner(net, device=device, precision=precision, takes_level=spec.level)
-        return _runners[key]
+        if (spec, engine) not in _runners:
+            _runners[spec, engine] = _load(spec, engine)
+        return _runners[spec, engine]
+
+
+def _load(spec: ModelSpec, engine: Engine) -> NetRunner:
+    if engine.backend == "openvino":
+        from xcloudmask.models.backends.openvino_runner import OpenVinoRunner
+
+        return OpenVinoRunner(spec, precision=engine.precision)
+    if engine.backend == "onnxruntime":
+        from xcloudmask.models.backends.onnxruntime_runner import OnnxRuntimeRunner
+
+        return OnnxRuntimeRunner(spec)
+    net = load_network(spec)
+    if engine.device == "cpu":
+        keep_freed_memory()
+    return Runner(net, device=engine.device, precision=engine.precision, takes_level=spec.level)

@@ -9,7 +9,7 @@ from xcloudmask.errors import ArgumentError
 
 __all__ = ["Precision", "cpu_has_bf16", "resolve_device", "resolve_precision"]
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 
 
 def resolve_device(device: str) -> str:

@@ -16,13 +16,13 @@ _ROWS = 16
 """Rows worked on at a time: small enough for the cache."""
 
 
-def largest_class(logits: torch.Tensor) -> npt.NDArray[np.uint8]:
+def largest_class(logits: torch.Tensor | npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     """Return the class with the largest logit; ties go to the lower class.
 
     Parameters
     ----------
     logits
-        (n, classes, y, x) on the CPU, float32, float16 or bfloat16, in any memory layout.
+        (n, classes, y, x) on the CPU, float32, float16 or bfloat16, in any memory layout; or an array of float32.
 
     Returns
     -------
@@ -35,16 +35,21 @@ def largest_class(logits: torch.Tensor) -> npt.NDArray[np.uint8]:
     >>> largest_class(torch.tensor([0.5, 2.0, 2.0]).bfloat16().reshape(1, 3, 1, 1)).tolist()
     [[[1]]]
     """
-    import torch
-
-    half = logits.dtype is torch.bfloat16
-    values = (logits.view(torch.int16) if half else logits).numpy()
+    values, half = (logits, False) if isinstance(logits, np.ndarray) else _as_array(logits)
     result = np.empty((values.shape[0], *values.shape[2:]), np.uint8)
     for image, labels in zip(values, result, strict=True):
         for row in range(0, labels.shape[0], _ROWS):
             rows = image[:, row : row + _ROWS]
             _compare(_ordered(rows) if half else rows, labels[row : row + _ROWS])
     return result
+
+
+def _as_array(logits: torch.Tensor) -> tuple[npt.NDArray[np.generic], bool]:
+    """The numbers without a copy, and whether they are the bits of bfloat16, which numpy does not know."""
+    import torch
+
+    half = logits.dtype is torch.bfloat16
+    return (logits.view(torch.int16) if half else logits).numpy(), half
 
 
 def _ordered(bits: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:

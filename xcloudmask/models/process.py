@@ -13,31 +13,95 @@ import ctypes
 import os
 import sys
 import threading
+from dataclasses import dataclass
 from functools import cache
 
-__all__ = ["keep_freed_memory", "limit_torch_threads"]
+__all__ = ["Share", "keep_freed_memory", "limit_torch_threads", "share_of_cores"]
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # <malloc.h>
 _KEEP_BYTES, _PAD_BYTES = 2**31 - 1, 256 * 2**20
 
 _done = threading.local()
+_given: set[int] = set()
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How the cores are shared."""
+
+    tasks: int
+    """Tasks that run a model at once in this process."""
+    threads: int
+    """Threads that each of them may use."""
+
+
+def share_of_cores() -> Share:
+    """How many tasks run at once in this process, and how many threads each may use.
+
+    The main thread is alone, with all threads that torch was given; the threads of a scheduler share them.
+
+    Returns
+    -------
+    Share
+
+    Examples
+    --------
+    >>> share_of_cores().tasks
+    1
+    """
+    limit_torch_threads()
+    if threading.current_thread() is threading.main_thread():
+        import torch
+
+        return Share(1, int(torch.get_num_threads()))
+    share: Share = _done.share
+    return share
 
 
 def limit_torch_threads() -> None:
-    """Share the cores among the threads of this worker; does nothing on the main thread, or when called again.
+    """Give this thread its share of the cores; does nothing when called again.
 
     Examples
     --------
     >>> limit_torch_threads()
     """
-    if getattr(_done, "value", False):
+    if getattr(_done, "share", None) is not None:
         return
-    _done.value = True
-    if threading.current_thread() is threading.main_thread():
-        return
+    with _lock:
+        if threading.current_thread() is threading.main_thread():
+            _done.share = Share(1, _main_thread())
+        else:
+            _done.share = _worker_thread()
+
+
+def _main_thread() -> int:
+    """Threads of the main thread, which torch starts with what another thread has set, where that came first."""
     import torch
 
-    torch.set_num_threads(max(1, torch.get_num_threads() // _tasks_at_once()))
+    threads = int(torch.get_num_threads())
+    if threads in _given:
+        threads = _all_threads()
+        torch.set_num_threads(threads)
+    return threads
+
+
+def _worker_thread() -> Share:
+    import torch
+
+    tasks = _tasks_at_once()
+    share = Share(tasks, max(1, _all_threads() // tasks))
+    torch.set_num_threads(share.threads)
+    _given.add(share.threads)
+    return share
+
+
+@cache
+def _all_threads() -> int:
+    """Threads that torch had before this module set any; each later thread starts with what was set last."""
+    import torch
+
+    return int(torch.get_num_threads())
 
 
 def _tasks_at_once() -> int:
@@ -49,8 +113,9 @@ def _tasks_at_once() -> int:
         except (ValueError, AttributeError):
             pass  # not inside a task of a worker
     import dask.config
+    from dask.system import CPU_COUNT
 
-    return int(dask.config.get("num_workers", None) or os.cpu_count() or 1)
+    return int(dask.config.get("num_workers", None) or CPU_COUNT)
 
 
 @cache
