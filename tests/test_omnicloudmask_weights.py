@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import xarray as xr
 from hub_server import serve_hub
+from typer.testing import CliRunner
 from vision import need_smp
 
 import xcloudmask
 from xcloudmask import errors
+from xcloudmask.cli.app import app
 from xcloudmask.models import omnicloudmask
 from xcloudmask.models.architectures import build
 from xcloudmask.models.hub import HubAddress
@@ -209,3 +211,69 @@ def test_the_package_needs_none_of_it_to_list_the_model():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())
     assert done.stdout.strip() == "[]"
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["models", *(str(argument) for argument in arguments)])
+
+
+def test_the_command_line_from_a_folder(files, registered, models, tmp_path):
+    names = list(files)
+    paths = [str(models / name) for name in names]
+    assert run("path").stdout.splitlines() == [str(models)]
+    assert run("path", "omnicloudmask-v4").stdout.splitlines() == paths
+    listed = {line.split()[0]: line for line in run("list").stdout.splitlines()}
+    assert listed["omnicloudmask-v4"].rstrip().endswith("not fetched")
+    assert listed["default"].rstrip().endswith("here")
+    assert run().stdout == run("list").stdout
+    verified = run("verify", "omnicloudmask-v4")
+    assert verified.exit_code == 1
+    assert verified.stdout.count("not fetched") == 2
+    assert "xcloudmask models pull omnicloudmask-v4" in verified.stderr
+    assert run("verify").exit_code == 0  # nobody asked for it
+
+    downloads = tmp_path / "downloads"
+    downloads.mkdir()
+    for name, content in files.items():
+        (downloads / name).write_bytes(content)
+    pulled = run("pull", "omnicloudmask-v4", "--from", downloads)
+    assert pulled.exit_code == 0, pulled.output
+    assert pulled.stdout.splitlines() == paths
+    assert run("list").stdout.count("not fetched") == 0
+    assert run("verify").stdout.count("as on its card") >= 4
+
+    content = bytearray((models / names[0]).read_bytes())
+    content[-1] ^= 1
+    (models / names[0]).write_bytes(content)
+    verified = run("verify")
+    assert verified.exit_code == 1
+    assert verified.stdout.count("WRONG") == 1
+    again = run("pull", "omnicloudmask-v4", "--from", downloads)
+    assert again.exit_code == 0
+    assert "is here already" in again.stderr  # the other file
+    assert run("verify").exit_code == 0
+
+
+def test_the_command_line_pulls_from_the_hub(files, registered, models, monkeypatch):
+    pytest.importorskip("huggingface_hub")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    monkeypatch.setenv("HF_HOME", str(models / "hf"))
+    with serve_hub(files, revisions={HubAddress.parse(SHIPPED.members[0].weights).revision}) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        pulled = run("pull", "omnicloudmask-v4")
+        assert pulled.exit_code == 0, pulled.output
+        assert run("pull", "omnicloudmask-v4").exit_code == 0
+        assert server.count("GET") == 2
+    assert [Path(line).read_bytes() for line in pulled.stdout.splitlines()] == list(files.values())
+
+
+def test_the_command_line_says_what_is_wrong(models, monkeypatch):
+    monkeypatch.setenv("XCLOUDMASK_OFFLINE", "1")
+    offline = run("pull", "omnicloudmask-v4")
+    assert offline.exit_code == 1
+    assert SHIPPED.members[0].sha256 in offline.stderr
+    unknown = run("pull", "omnicloudmask-v5")
+    assert unknown.exit_code == 2
+    assert "omnicloudmask-v4" in unknown.stderr
+    assert run("pull", "default").exit_code == 0
+    assert "smp-unet-regnety-004" in run("show", "omnicloudmask-v4").stdout

@@ -9,7 +9,8 @@ import typer
 from xcloudmask.cli.convert import convert
 from xcloudmask.cli.demo import demo
 from xcloudmask.cli.evaluate import evaluate
-from xcloudmask.cli.info import doctor, models_app
+from xcloudmask.cli.info import doctor
+from xcloudmask.cli.models import models_app
 from xcloudmask.cli.predict import plan, predict
 from xcloudmask.cli.report import report
 from xcloudmask.cli.select import select

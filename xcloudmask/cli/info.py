@@ -1,4 +1,4 @@
-"""`xcloudmask models` and `xcloudmask doctor`."""
+"""`xcloudmask doctor`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,13 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from rich.table import Table
 
 from xcloudmask.cli import _options as opt
 from xcloudmask.cli._report import reporting, stdout
 
-__all__ = ["doctor", "list_models", "models_app"]
-
-models_app = typer.Typer(no_args_is_help=False, help="List the models, or show one of them.")
+__all__ = ["doctor"]
 
 CORE = ("numpy", "xarray", "dask", "zarr", "torch", "odc-geo", "rioxarray", "rasterio", "safetensors", "scipy")
 OPTIONAL = (
@@ -30,51 +26,11 @@ OPTIONAL = (
     ("h5netcdf", "netcdf"),
     ("netCDF4", "netcdf"),
     ("matplotlib", "viz"),
+    ("huggingface_hub", "omnicloudmask"),
+    ("timm", "omnicloudmask"),
+    ("segmentation-models-pytorch", "omnicloudmask"),
 )
 CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8")
-
-
-@models_app.callback(invoke_without_command=True)
-@reporting
-def list_models(context: typer.Context) -> None:
-    """List the models."""
-    if context.invoked_subcommand is not None:
-        return
-    from xcloudmask.models.registry import list_models as registered
-
-    table = Table("name", "bands", "pixels", "halo", "licence", box=None, pad_edge=False)
-    for name, spec in registered().items():
-        pixels = f"{spec.resolution_m[0]:g}-{spec.resolution_m[1]:g} m"
-        table.add_row(name, " ".join(spec.bands), pixels, f"{spec.halo_px} px", spec.licence or "unknown")
-    stdout().print(table)
-
-
-@models_app.command("show")
-@reporting
-def show_model(
-    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False, help="Name of a model.")],
-    *,
-    debug: opt.DebugOption = False,  # noqa: ARG001  # read by @reporting
-) -> None:
-    """Show the card of a model: bands, geometry, sources, figures, licence."""
-    from xcloudmask.models.registry import get_spec
-
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for key, value in get_spec(name).to_dict().items():
-        table.add_row(key, _value_text(value))
-    stdout().print(table, markup=False)
-
-
-def _value_text(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {item}" for key, item in value.items()) or "-"
-    if isinstance(value, list):  # members of an ensemble
-        return ", ".join(f"{member['name']} ({member['architecture']})" for member in value)
-    if isinstance(value, tuple):
-        return ", ".join(map(str, value)) or "-"
-    return str(value) if value != "" else "-"
 
 
 @reporting
