@@ -39,6 +39,7 @@ def test_every_example_is_tested_short_and_guarded():
         "distributed_cluster",
         "planetscope_like",
         "own_model",
+        "torchscript_model",
         "stac_sentinel2",
         "icechunk_time_travel",
     }
@@ -83,6 +84,15 @@ def test_own_model(tmp_path):
     mask = xcloudmask.open_mask(tmp_path / "masks.zarr")
     assert mask.attrs["model"] == "small"
     assert mask.attrs["model_sha256"] == hashlib.sha256((tmp_path / "small.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.mark.slow
+def test_torchscript_model(tmp_path):
+    printed = run("torchscript_model", tmp_path, "--quick", folder=tmp_path)
+    assert "<ModelSpec elsewhere: torchscript, red+green+nir, stride 2 px, halo 2 px" in printed
+    mask = xcloudmask.open_mask(tmp_path / "masks.zarr")
+    assert mask.attrs["model_sha256"] == hashlib.sha256((tmp_path / "elsewhere.pt").read_bytes()).hexdigest()
+    assert 2 not in mask  # a class that the network does not know
 
 
 @pytest.mark.slow

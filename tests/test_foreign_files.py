@@ -203,7 +203,8 @@ class TestFiles:
             content = source.read_bytes()
             path = tmp_path / source.name
             path.write_bytes(content[: int(len(content) * share)])
-            refused(path, "no archive that torch wrote", architecture)
+            # A program holds a small archive of its own, which is found where the end of the large one is cut off.
+            refused(path, "no archive that torch wrote|a pickle of torch.save", architecture)
 
     def test_a_flipped_byte(self, script, tmp_path):
         members = unpacked(script)
@@ -571,11 +572,10 @@ class TestTiles:
 
         class Several(torch.nn.Module):
             def forward(self, x: torch.Tensor) -> Any:
-                return {"aux": None, "out": (x[:, [0, 0, 0, 0]], x)}
+                return {"aux": None, "out": (x[:, [0, 1, 2, 0]], x)}
 
-        net = ForeignNet(Several(), spec_for(script))
-        with pytest.raises(errors.ModelError, match="returned a tuple"):
-            net(nets.tiles(1, 8))
+        tiles = nets.tiles(1, 8)
+        assert ForeignNet(Several(), spec_for(script))(tiles).equal(tiles[:, [0, 1, 2, 0]])
 
     @given(labels=st.lists(st.integers(0, 3), min_size=4, max_size=4))
     def test_codes_are_certain(self, script, labels):

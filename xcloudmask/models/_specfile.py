@@ -209,7 +209,7 @@ def _fill_in_tiles(table: dict[str, Any]) -> None:
         return  # refused by the spec
     halo = -(-table["radius_px"] // stride) * stride
     table.setdefault("tile_px", max((side - 2 * halo) // stride * stride, stride))
-    table.setdefault("window_px", side)
+    table.setdefault("window_px", max(side // stride * stride, stride))
 
 
 def _measured(table: dict[str, Any], where: str) -> ModelSpec:

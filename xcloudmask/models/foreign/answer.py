@@ -105,7 +105,7 @@ def _of_logits(answer: Tensor, spec: ModelSpec) -> Tensor:
 
 
 def _of_probabilities(answer: Tensor, spec: ModelSpec) -> Tensor:
-    least, most = (float(value) for value in torch.aminmax(answer))
+    least, most = (float(value) for value in torch.aminmax(answer.detach()))
     if least < -_SLACK or most > 1 + _SLACK:
         raise ModelError(
             f"Model {spec.name!r} returned values from {least:.4g} to {most:.4g}, and its spec says output = "
