@@ -249,8 +249,11 @@ def feed(
         stats = image.stats
         if stats is None:
             stats = statistics(*_cut(image, rows, columns))
-        target = tiles[index, :, _scaled(to_rows, up), _scaled(to_columns, up)]
-        if target.shape != tiles.shape[1:] or not all(present):
+        inside = _scaled(to_rows, up), _scaled(to_columns, up)
+        target = tiles[index, :, *inside]
+        if all(present):
+            _clear_around(tiles[index], *inside)
+        else:
             tiles[index] = 0.0
         if up > 1:
             target[present] = _interpolated(image, rows, columns, stats, settings)
@@ -262,6 +265,14 @@ def feed(
         level[index] = level_vector(_with_absent(stats, present), scale=scale, offset=offset)
     tiles[len(group) :] = 0.0
     return tiles, level
+
+
+def _clear_around(tile: npt.NDArray[np.float32], rows: slice, columns: slice) -> None:
+    """Write zeros to what lies outside the cube; all the rest is about to be written."""
+    tile[:, : rows.start] = 0.0
+    tile[:, rows.stop :] = 0.0
+    tile[:, rows, : columns.start] = 0.0
+    tile[:, rows, columns.stop :] = 0.0
 
 
 def _cut(image: Image, rows: slice, columns: slice) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.bool_] | None]:
