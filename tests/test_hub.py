@@ -208,8 +208,8 @@ def test_nobody_listens(monkeypatch, models):
 @pytest.mark.parametrize(
     ("location", "message"),
     [
-        ("file:///etc/passwd", "expected https"),
-        ("ftp://example.org/w", "expected https"),
+        ("file:///etc/passwd", "expected https|cannot be fetched"),
+        ("ftp://example.org/w", "expected https|cannot be fetched"),
         ("http://127.0.0.1:9/{name}", "cannot be fetched"),
         ("{url}/loop/{name}", "redirects more than 5 times|cannot be fetched"),
         ("https://[bad/", "cannot be fetched"),
