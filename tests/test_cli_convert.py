@@ -62,6 +62,18 @@ def test_dates_are_appended_once(mask, tmp_path, output):
     np.testing.assert_array_equal(opened(target), mask)
 
 
+@pytest.mark.parametrize("output", FORMATS)
+def test_dates_that_were_made_in_another_way_are_not_appended(mask, tmp_path, output):
+    for name, part in {"a": mask[:2], "b": mask[2:]}.items():
+        part.assign_attrs(model="mine", model_sha256=name * 64).cloudmask.to_zarr(tmp_path / f"{name}.zarr")
+    target = f"{tmp_path}/{output}"
+    assert run("convert", tmp_path / "a.zarr", target).exit_code == 0
+    done = run("convert", tmp_path / "b.zarr", target, "--append")
+    assert done.exit_code == 1, done.output
+    assert "model_sha256" in done.output
+    np.testing.assert_array_equal(opened(target), mask[:2])
+
+
 @pytest.mark.parametrize("output", ["m.zarr", "m.icechunk", "m.tif", "stac/catalog.json"])
 def test_what_exists_is_replaced_only_when_told(mask, store, tmp_path, output):
     mask[:1].cloudmask.to_zarr(tmp_path / "one.zarr")

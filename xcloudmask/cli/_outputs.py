@@ -8,9 +8,10 @@ from typing import Any, Literal
 import xarray as xr
 
 from xcloudmask.cli._report import usage_error
-from xcloudmask.errors import WriteError
+from xcloudmask.errors import ReadError, WriteError
 from xcloudmask.grid import time_dim
 from xcloudmask.io._cogfolder import SIDECAR
+from xcloudmask.io._identity import check_same
 from xcloudmask.io._raster import is_url, name_of
 from xcloudmask.io._staging import staged_folder
 from xcloudmask.io.cog import cog_paths, open_cogs, to_cog
@@ -135,6 +136,8 @@ def write_output(mask: xr.DataArray, output: str, *, overwrite: bool, append: bo
         to_stac(mask, folder)
         return open_store(folder)
     if kind == "cogs" and not is_url(output):
+        if append:
+            _check_same_folder(mask, output)
         return open_cogs(_write_folder(mask, Path(output), overwrite=overwrite or append), like=mask)
     return open_cogs(to_cog(mask, output, overwrite=overwrite or append), like=mask)
 
@@ -152,6 +155,20 @@ def _time_of(mask: xr.DataArray) -> str:
     if time is None:
         raise usage_error("--append adds dates, and the mask has no time. Leave --append out.")
     return time
+
+
+def _check_same_folder(mask: xr.DataArray, output: str) -> None:
+    """Refuse dates that were made in another way than those that a folder has."""
+    if not Path(output).is_dir():
+        return
+    try:
+        there = open_store(output)
+    except ReadError:
+        return  # nothing that is a mask of classes
+    dim = time_dim(mask)
+    if dim is not None and there.ndim < mask.ndim:
+        there = there.expand_dims(dim)
+    check_same(there, mask, target=output)
 
 
 def _write_folder(mask: xr.DataArray, folder: Path, *, overwrite: bool) -> list[Path]:
@@ -190,4 +207,5 @@ def summary(mask: xr.DataArray) -> list[tuple[str, Any]]:
     if times is None or times.dtype.kind != "M":
         return [(str(index) if len(values) > 1 else "", value) for index, value in enumerate(values)]
     stamps = times.values.astype("M8[m]").reshape(-1)
-    return [(str(stamp).replace("T", " "), value) for stamp, value in zip(stamps, values, strict=True)]
+    shown = ["no date" if stamp != stamp else str(stamp).replace("T", " ") for stamp in stamps]  # noqa: PLR0124  # NaT
+    return [(stamp, value) for stamp, value in zip(shown, values, strict=True)]
