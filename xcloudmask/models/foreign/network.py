@@ -40,6 +40,9 @@ class ForeignNet(nn.Module):
     torch.Size([1, 4, 8, 8])
     """
 
+    _mean: Tensor | None
+    _std: Tensor | None
+
     def __init__(self, net: nn.Module, spec: ModelSpec, *, batch: int | None = None) -> None:
         super().__init__()
         self.net, self._spec, self._batch = net, spec, batch
@@ -59,10 +62,11 @@ class ForeignNet(nn.Module):
         if self._mean is not None and self._std is not None:
             x = (x - self._mean) / self._std
         x = self._filled_up(x)
-        pieces = [x] if self._batch is None else list(x.split(self._batch))
-        levels = [level] if level is None or self._batch is None else list(level.split(self._batch))
-        levels *= len(pieces) if level is None else 1
-        answers = [self._answer(piece, beside) for piece, beside in zip(pieces, levels, strict=True)]
+        size = self._batch or len(x)
+        answers = [
+            self._answer(x[first : first + size], None if level is None else level[first : first + size])
+            for first in range(0, len(x), size)
+        ]
         logits = answers[0] if len(answers) == 1 else torch.cat(answers)
         return logits[:, :, :rows, :columns]
 
