@@ -317,6 +317,12 @@ def test_a_foreign_model_votes_in_an_ensemble(spec_of, native):
     )
 
 
+def test_files_run_in_the_program_they_were_made_for(spec_of):
+    for given in ({"backend": "openvino"}, {"backend": "onnxruntime"}, {"precision": "int8"}):
+        with pytest.raises(errors.ArgumentError, match="ONNX in onnxruntime anyway"):
+            get_runner(spec_of("torchscript"), device="cpu", **given)
+
+
 def test_files_keep_their_numbers_unless_asked(spec_of):
     assert get_runner(spec_of("torchscript"), device="cpu").precision == "fp32"
     assert get_runner(spec_of("torchscript"), device="cpu", precision="bf16").precision == "bf16"

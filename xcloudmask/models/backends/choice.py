@@ -109,6 +109,11 @@ def resolve_engine(
     """
     check_engine(backend=backend, device=device, precision=precision)
     chosen = _backend(backend, precision)
+    if chosen != "torch" and architecture in OWN_NUMBERS:
+        raise ArgumentError(
+            f"backend={backend!r} with precision={precision!r} does not run a file of architecture {architecture!r}: "
+            "TorchScript and .pt2 run in torch, ONNX in onnxruntime anyway. Type backend='auto' and precision='auto'."
+        )
     if precision == "auto" and architecture in OWN_NUMBERS:
         precision = "fp32"
     if chosen == "torch":
