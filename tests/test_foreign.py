@@ -317,6 +317,17 @@ def test_a_foreign_model_votes_in_an_ensemble(spec_of, native):
     )
 
 
+def test_a_mask_tells_what_was_made_of_the_file(spec_of, native):
+    data = cube(times=1, shape=(72, 80), chunks=None)
+    spec = spec_of("factory")
+    turned = replace(spec, classes=nets.CLASSES[::-1], normalization="none", mean=(0.1,) * 3, std=(0.2,) * 3)
+    texts = [xcloudmask.predict(data, model=one, scale=1e-4).attrs["settings"] for one in (spec, turned, native)]
+    assert len(set(texts)) == 3
+    assert '"classes":"clear thick_cloud thin_cloud cloud_shadow"' in texts[0]
+    assert '"mean":"0.1 0.1 0.1"' in texts[1]
+    assert "classes" not in texts[2]
+
+
 def test_files_run_in_the_program_they_were_made_for(spec_of):
     for given in ({"backend": "openvino"}, {"backend": "onnxruntime"}, {"precision": "int8"}):
         with pytest.raises(errors.ArgumentError, match="ONNX in onnxruntime anyway"):

@@ -46,4 +46,11 @@ def settings_text(prepared: Prepared) -> str:
     if spec.level:
         known = settings.scale is not None or prepared.scales is not None
         told["level"] = "known" if known else "unknown"
+    if spec.classes:
+        # The file of a foreign model, which the sha256 stands for, does not say what is made of it.
+        told |= {"classes": " ".join(spec.classes), "output": spec.output, "normalization": spec.normalization}
+        if spec.mean:
+            told |= {"mean": " ".join(map(repr, spec.mean)), "std": " ".join(map(repr, spec.std))}
+        if spec.factory:
+            told["factory"] = f"{spec.factory} {json.dumps(dict(spec.config), sort_keys=True)}"
     return json.dumps(told, sort_keys=True, separators=(",", ":"))
