@@ -66,6 +66,8 @@ class Asked:
 
     full: bool = False
     """The sizes of the targets, however long they take."""
+    rounds: int = 3
+    """Repeats of what is compared; the median counts."""
 
 
 asked = Asked()

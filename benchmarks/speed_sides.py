@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -170,12 +170,12 @@ def bare(*, model: str, side_px: int, tile_px: int) -> Work:
     return lambda: forward(max(1, round((side_px / tile_px) ** 2)))
 
 
-def command_line(*, source: str, target: str) -> Work:
+def command_line(*, source: str, target: str, options: Sequence[str] = ()) -> Work:
     """``xcloudmask predict SOURCE TARGET``, in this process."""
     from xcloudmask.cli import main
 
     def work() -> None:
-        sys.argv = ["xcloudmask", "predict", source, target, "--quiet"]
+        sys.argv = ["xcloudmask", "predict", source, target, "--quiet", *options]
         try:
             main()
         except SystemExit as end:
