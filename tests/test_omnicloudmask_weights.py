@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from hub_server import serve_hub
+from ocm import predict_from_array
 from typer.testing import CliRunner
 from vision import need_smp
 
@@ -153,7 +155,7 @@ def test_random_states_are_as_large_as_the_published_files(files):
 def test_the_networks_are_those_of_smp(nets):
     import torch
 
-    tiles = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    tiles = torch.randn(2, 3, 50, 70, generator=torch.Generator().manual_seed(0))
     for architecture, net in zip(omnicloudmask.ENCODERS, nets, strict=True):
         ours = build(architecture, {"bands": 3, "classes": 4}).eval()
         ours.load_state_dict(net.state_dict())
@@ -277,3 +279,20 @@ def test_the_command_line_says_what_is_wrong(models, monkeypatch):
     assert "omnicloudmask-v4" in unknown.stderr
     assert run("pull", "default").exit_code == 0
     assert "smp-unet-regnety-004" in run("show", "omnicloudmask-v4").stdout
+
+
+def test_normalize_ocm_is_the_package_omnicloudmask(nets, files, registered, models):
+    """The same weights at the defaults of the package that they are of."""
+    models.mkdir()
+    for name, content in files.items():
+        (models / name).write_bytes(content)
+    rng = np.random.default_rng(4)
+    values = rng.normal(2000, 300, (3, 230, 201)).cumsum(axis=2) / 20 + rng.normal(0, 40, (3, 230, 201))
+    cube = xr.DataArray(values.astype("float32"), dims=("band", "y", "x"), coords={"band": ["red", "green", "nir"]})
+    options = {"model": "omnicloudmask-v4", "device": "cpu", "precision": "fp32", "resolution_m": 10}
+    ours = cube.chunk({"y": 115, "x": 100}).cloudmask.predict(normalize="ocm", **options).values
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # patches made smaller
+        theirs = predict_from_array()(cube.values, custom_models=nets, inference_device="cpu")
+    assert len(np.unique(theirs)) > 1
+    np.testing.assert_array_equal(ours, theirs[0])
