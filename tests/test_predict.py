@@ -96,6 +96,17 @@ def test_attributes_are_built_from_scratch(tiny_model):
     assert mask.encoding["grid_mapping"] == "spatial_ref"
 
 
+def test_the_crs_of_a_dataset_that_was_opened_without_decoding_coordinates(tiny_model):
+    cube = odc_dataset()
+    for band in cube.data_vars.values():
+        band.attrs["grid_mapping"] = "spatial_ref"
+    opened = cube.reset_coords("spatial_ref")
+    mask = opened.cloudmask.predict(model=tiny_model)
+    xr.testing.assert_identical(mask, cube.cloudmask.predict(model=tiny_model))
+    assert "spatial_ref" in mask.coords
+    assert "spatial_ref" in opened.data_vars
+
+
 def dated_dataset(times=2):
     names = ("red", "green", "nir")
     ends = {"_scale_factor": [1e-4, 2e-5], "_add_offset": [-0.1, 0.0]}

@@ -61,6 +61,9 @@ def open_cube_bands(cube: xr.DataArray | xr.Dataset) -> CubeBands:
 
 def _open_dataset(cube: xr.Dataset) -> CubeBands:
     y, x = spatial_dims(cube)
+    # xr.open_zarr and xr.open_dataset leave the CRS a variable like the others, unless decode_coords="all" is typed.
+    mappings = {var.attrs.get("grid_mapping") for var in cube.data_vars.values() if (y, x) == var.dims[-2:]}
+    cube = cube.set_coords([name for name in mappings if name in cube.data_vars and cube[name].ndim == 0])
     images = {str(name): var for name, var in cube.data_vars.items() if var.ndim > 1 and _is_image(var)}
     if not images:
         shown = ", ".join(f"{name!r} {var.dims}" for name, var in cube.data_vars.items()) or "none"
