@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from xcloudmask._optional import require
 from xcloudmask.errors import ArgumentError, ArgumentTypeError, MissingPackageError, XCloudMaskError
 
 __all__ = ["Store", "label_of", "local_path", "open_target", "patience", "reason"]
@@ -97,9 +98,8 @@ def _from_url(url: str, *, read_only: bool) -> Any:
     except ImportError as error:
         raise MissingPackageError(f"{label_of(url)}: {error}") from error
     except ValueError as error:
-        from fsspec import available_protocols
-
-        if protocol.partition("::")[0] in available_protocols():
+        fsspec: Any = require("fsspec")
+        if protocol.partition("::")[0] in fsspec.available_protocols():
             raise
         raise ArgumentError(
             f"{label_of(url)}: the protocol {protocol!r} is unknown. Expected one that fsspec knows, such as s3."
@@ -178,8 +178,6 @@ def patience(url: str) -> dict[str, Any]:
     """Return options of the protocol that keep a dead host from holding up the user."""
     if url.partition("://")[0] not in ("s3", "s3a"):
         return {}
-    from xcloudmask._optional import require
-
     require("s3fs", extra="s3")
     retries = {"max_attempts": ATTEMPTS, "mode": "standard"}
     return {"config_kwargs": {"connect_timeout": CONNECT_S, "read_timeout": READ_S, "retries": retries}}
