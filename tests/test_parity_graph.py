@@ -125,7 +125,7 @@ def test_the_plan_counts_the_tasks(cube, model):
     layers = mask.data.dask.layers
     assert plan.tasks == len(layers[mask.data.name])
     # 120 x 136 px: 3 x 3 patches of 64 px, or 3 x 4 of 60 where much has no data; 6 chunks; 2 dates.
-    assert plan.tasks == 2 * (2 * 6 + 2 * 9 + 2 * 12 + 1)
+    assert plan.tasks == 2 * (3 * 6 + 3 * 9 + 3 * 12 + 1)
     assert plan.chunks == mask.chunks
     assert "patches of 64 px that share 24" in str(plan)
     assert plan.pixel_ratio == pytest.approx(9 * 64 * 64 / (120 * 136))

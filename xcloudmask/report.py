@@ -268,12 +268,13 @@ def _rechunk_text(prepared: Prepared) -> str:
 
 
 def _patch_bytes(prepared: Prepared) -> int:
-    """A patch in the network, and the chunk with the most patches that may touch it."""
+    """A patch in the network, and a chunk in the middle with the patches that touch it."""
     settings, chunks = prepared.settings, prepared.geometry.chunks
     layout, classes = ocm_layout(settings, chunks), len(CloudClass)
     patch = math.prod(settings.tile_px)
-    middle = [len(sizes) // 2 for sizes in chunks]
-    blend = len(list(layout.visitors(*middle))) * patch + max(chunks[0]) * max(chunks[1])
+    y, x = (len(sizes) // 2 for sizes in chunks)
+    touching = sum(layout.touches(window, y, x) for window in layout.visitors(y, x) if window[0] == 0)
+    blend = touching * patch + max(chunks[0]) * max(chunks[1])
     total: int = patch * _BYTES_PER_CELL["fp32" if settings.precision == "auto" else settings.precision]
     return total + blend * classes * 4
 

@@ -188,4 +188,5 @@ def _finish(total: Floats, weight: Floats | None, settings: EngineSettings) -> n
     shares = merge_probabilities(total, style)
     if settings.output == "percent":
         return np.rint(shares * 100).astype(np.uint8)
-    return np.clip(shares + _LEAST, _LEAST, _MOST)
+    confidence: Floats = np.clip(shares + _LEAST, _LEAST, _MOST)
+    return confidence

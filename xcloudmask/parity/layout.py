@@ -66,6 +66,11 @@ class Layout:
         rows, columns = self.starts[window[0]]
         return rows[window[1]], columns[window[2]]
 
+    def square(self, window: Window, corner: tuple[int, int]) -> Place:
+        """Pixels of a patch whose first row and column are given."""
+        side = self.sizes[window[0]].side
+        return slice(corner[0], corner[0] + side), slice(corner[1], corner[1] + side)
+
     def reach(self, window: Window) -> Place:
         """All pixels that a patch may cover."""
         side = self.sizes[window[0]].side
@@ -112,6 +117,11 @@ class Layout:
             )
             yield from product((kind,), rows, columns)
 
+    def touches(self, window: Window, y: int, x: int) -> bool:
+        """Whether a patch touches a chunk before it moves."""
+        places = zip(self.square(window, self.corner(window)), self.chunk(y, x), strict=True)
+        return all(patch.start < chunk.stop and chunk.start < patch.stop for patch, chunk in places)
+
 
 def _near(starts: Sequence[int], start: int, most: int) -> range:
     return range(bisect_left(starts, start - most), bisect_right(starts, start + most))
@@ -152,9 +162,7 @@ def assemble(
                 for have, want in zip(place, wanted, strict=True)
             ]
             if all(start < stop for start, stop in shared):
-                to = tuple(slice(a - want.start, b - want.start) for (a, b), want in zip(shared, wanted, strict=True))
-                source = tuple(
-                    slice(a - have.start, b - have.start) for (a, b), have in zip(shared, place, strict=True)
-                )
-                result[(..., *to)] = piece[(..., *source)]
+                to = [slice(a - want.start, b - want.start) for (a, b), want in zip(shared, wanted, strict=True)]
+                source = [slice(a - have.start, b - have.start) for (a, b), have in zip(shared, place, strict=True)]
+                result[..., to[0], to[1]] = piece[..., source[0], source[1]]
     return result

@@ -18,6 +18,7 @@ __all__ = ["OcmTasks"]
 
 Pixels = npt.NDArray[np.generic]
 Corner = tuple[int, int]
+Piece = tuple[Place, Pixels]
 
 
 class OcmTasks:
@@ -62,11 +63,11 @@ class OcmTasks:
             return top, left
         data = self._data(planes, reach)
         y, x = reach[0].start, reach[1].start
-        lines = data[:, left - x : left - x + side].any(axis=1)
+        lines = _any(data[:, left - x : left - x + side], axis=1)
         if not lines[top - y : top - y + side].any():
             return None
         top = slide(lines, top, side, first=y, length=height)
-        return top, slide(data[top - y : top - y + side].any(axis=0), left, side, first=x, length=width)
+        return top, slide(_any(data[top - y : top - y + side], axis=0), left, side, first=x, length=width)
 
     def _data(self, planes: Sequence[Sequence[Bits]], reach: Place) -> npt.NDArray[np.bool_]:
         pieces = [[plane.plane() for plane in row] for row in planes]
@@ -76,7 +77,26 @@ class OcmTasks:
         rows, columns = self.layout.chunks(place)
         return [[self.layout.chunk(y, x) for x in columns] for y in rows]
 
-    def patch(
+    def lend(
+        self, y: int, x: int, block: Pixels, windows: Sequence[Window], corners: Sequence[Corner | None]
+    ) -> dict[Window, Piece]:
+        """Cut out of a chunk (1, band, y, x) what the patches that moved need of it: mostly nothing."""
+        lent: dict[Window, Piece] = {}
+        chunk = self.layout.chunk(y, x)
+        for window, corner in zip(windows, corners, strict=True):
+            if corner is None or corner == self.layout.corner(window):
+                continue
+            wanted = self.layout.square(window, corner)
+            shared = tuple(
+                slice(max(have.start, want.start), min(have.stop, want.stop))
+                for have, want in zip(chunk, wanted, strict=True)
+            )
+            if all(stretch.start < stretch.stop for stretch in shared):
+                place = (shared[0], shared[1])
+                lent[window] = (place, assemble([[block[0]]], [[chunk]], place))
+        return lent
+
+    def stayed(
         self,
         window: Window,
         corner: Corner | None,
@@ -84,16 +104,34 @@ class OcmTasks:
         around: Sequence[Sequence[Pixels]],
         scale: npt.ArrayLike | None,
     ) -> Patch | None:
-        """Predict a patch where it ended up, unless one of its rivals has come there before it.
+        """Predict a patch that did not move; None for others, and where an earlier one has come to its place.
 
-        `around` are the chunks (1, band, y, x) of its reach, row by row.
+        `around` are the chunks (1, band, y, x) that it touches, row by row.
         """
-        if corner is None or corner in rivals:
+        if corner is None or corner != self.layout.corner(window) or corner in rivals:
             return None
+        wanted = self.layout.square(window, corner)
+        pieces = [[block[0] for block in row] for row in around]
+        return self._predict(window, corner, assemble(pieces, self._places(wanted), wanted), scale)
+
+    def moved(
+        self,
+        window: Window,
+        corner: Corner | None,
+        rivals: Sequence[Corner | None],
+        lent: Sequence[dict[Window, Piece]],
+        scale: npt.ArrayLike | None,
+    ) -> Patch | None:
+        """Predict a patch that moved; None for others, and where an earlier one has come to its place."""
+        if corner is None or corner == self.layout.corner(window) or corner in rivals:
+            return None
+        pieces = [chunk[window] for chunk in lent if window in chunk]
+        wanted = self.layout.square(window, corner)
+        pixels = assemble([[piece for _, piece in pieces]], [[place for place, _ in pieces]], wanted)
+        return self._predict(window, corner, pixels, scale)
+
+    def _predict(self, window: Window, corner: Corner, pixels: Pixels, scale: npt.ArrayLike | None) -> Patch:
         size = self.layout.sizes[window[0]]
-        wanted = (slice(corner[0], corner[0] + size.side), slice(corner[1], corner[1] + size.side))
-        places = self._places(self.layout.reach(window))
-        pixels = assemble([[block[0] for block in row] for row in around], places, wanted)
         return predict_patch(pixels, self.settings, size, corner=corner, scale=self._known(scale))
 
     def _known(self, scale: npt.ArrayLike | None) -> npt.NDArray[np.float64] | None:
@@ -101,11 +139,16 @@ class OcmTasks:
         if scale is None:
             return None
         table, present = np.asarray(scale, np.float64).reshape(2, -1), np.array(self.settings.present)
-        known = np.isfinite(table).all() and (table[0, present] > 0).all()
-        return np.where(present, table, 0.0) if known else None
+        known = bool(np.isfinite(table).all() and (table[0, present] > 0).all())
+        return np.asarray(np.where(present, table, 0.0)) if known else None
 
     def blend(self, y: int, x: int, chunk: Validity, patches: Sequence[Patch | None]) -> npt.NDArray[Any]:
         """Blend the patches that touch a chunk; (1, y, x), or (1, code, y, x)."""
         rows, columns = self.layout.chunk(y, x)
         result = blend_patches(patches, chunk.whole, self.settings, rows=rows, columns=columns)
         return result if self.timeless else result[None]
+
+
+def _any(plane: npt.NDArray[np.bool_], *, axis: int) -> npt.NDArray[np.bool_]:
+    lines: npt.NDArray[np.bool_] = np.asarray(plane.any(axis=axis))
+    return lines
