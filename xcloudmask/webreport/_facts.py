@@ -100,6 +100,9 @@ def _crs(mask: xr.DataArray) -> str:
         return "none: the masks have no CRS"
     epsg = crs.to_epsg()
     name = str(crs.proj.name)
+    if name in ("", "unknown", "unnamed"):  # what PROJ writes for a CRS that has parameters only
+        projection = crs.proj.coordinate_operation
+        name = f"without a name ({crs.proj.type_name if projection is None else projection.method_name})"
     return f"EPSG:{epsg}, {name}" if epsg else name
 
 
