@@ -250,6 +250,13 @@ class TestFiles:
         path.write_bytes(archive.pack(members))
         refused(path, r"calls 'torch.save' in code/")
 
+    def test_torchscript_whose_members_are_garbage(self, script, tmp_path):
+        members = unpacked(script)
+        path = tmp_path / "net.pt"
+        for broken in ("constants.pkl", "data.pkl"):
+            path.write_bytes(archive.pack(members | {broken: members[broken][:-1] + b"X"}))
+            refused(path, "cannot be loaded with torch")
+
     def test_torchscript_that_is_no_code(self, script, tmp_path):
         members = unpacked(script)
         for name in members:

@@ -118,7 +118,7 @@ class OnnxNet(nn.Module):
         if kind == "cuda" and "CUDAExecutionProvider" in self._runtime.get_available_providers():
             providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(number or 0)}))
         try:
-            return self._runtime.InferenceSession(self._content, options, providers=providers)
+            return self._runtime.InferenceSession(self._content, options, providers=providers, enable_fallback=False)
         except Exception as error:  # noqa: BLE001 - its errors have no other root
             raise WeightsError(
                 f"The ONNX file of model {self._spec.name!r} cannot be loaded with onnxruntime "

@@ -59,7 +59,7 @@ def load_torchscript(spec: ModelSpec, content: bytes) -> nn.Module:
             # Deprecated in favour of torch.export; the files are there all the same. One load at a time: see `cache`.
             warnings.simplefilter("ignore", DeprecationWarning)
             net = torch.jit.load(io.BytesIO(pack(needed)), map_location="cpu")  # type: ignore[no-untyped-call]
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:  # its reader raises whatever C++ does
         raise WeightsError(
             f"The TorchScript of model {spec.name!r} cannot be loaded with torch {torch.__version__}: {error}"
         ) from error
