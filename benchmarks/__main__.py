@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 from benchmarks import (  # noqa: F401 - they register themselves
+    agreement,
+    backends,
     cogs,
     engine,
     graph,
@@ -26,13 +28,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name", nargs="*", help=f"one of {', '.join(BENCHMARKS)}; all by default")
     parser.add_argument("--quick", action="store_true", help="small sizes: to see that it runs, not to measure")
     parser.add_argument("--full", action="store_true", help="the sizes that targets are for, where they take long")
+    parser.add_argument("--rounds", type=int, default=3, help="repeats of what is compared; the median counts")
     parser.add_argument("--data", type=Path, help="folder of real imagery, where a benchmark takes some")
     parser.add_argument("--json", type=Path, help="also write the figures to this file, one a line")
     options = parser.parse_args(arguments)
     unknown = set(options.name) - set(BENCHMARKS)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; expected {', '.join(BENCHMARKS)}")
-    asked.full = options.full
+    asked.full, asked.rounds = options.full, options.rounds
     if options.data is not None:
         os.environ["XCLOUDMASK_DATA"] = str(options.data)
     lines, missed = [], 0

@@ -10,8 +10,10 @@ work. With all layers in int8, the default model changes a label in 70 instead o
 
 from __future__ import annotations
 
+import logging
 import sys
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
 import numpy as np
@@ -62,7 +64,7 @@ def quantised(model: Any, spec: ModelSpec) -> Any:
         nncf: Any = require("nncf", extra="int8")
     tiles = calibration_tiles(spec)
     # Its progress bars are for people; what a command writes is for the next one.
-    with redirect_stdout(sys.stderr):
+    with redirect_stdout(sys.stderr), _quiet(logging.getLogger("nncf")):
         return nncf.quantize(
             model,
             nncf.Dataset(tiles),
@@ -71,6 +73,16 @@ def quantised(model: Any, spec: ModelSpec) -> Any:
             fast_bias_correction=False,
             ignored_scope=nncf.IgnoredScope(names=_thin(model), validate=False),
         )
+
+
+@contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """It lists each layer that is left as it is."""
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def _thin(model: Any) -> list[str]:
