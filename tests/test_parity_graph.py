@@ -132,6 +132,14 @@ def test_the_plan_counts_the_tasks(cube, model):
     assert not [text for text in plan.warnings if "halo" in text.lower()]
 
 
+def test_the_plan_tells_of_undeclared_nodata_and_of_the_engine(cube, model):
+    plan = xcloudmask.plan(cube, model=model, nodata=0, **SMALL)
+    assert (plan.backend, plan.precision) == ("torch", "fp32")
+    assert not [text for text in plan.warnings if "nodata" in text]
+    undeclared = odc_dataset(shape=(64, 64), nodata=None)
+    assert any("nodata=0" in text for text in xcloudmask.plan(undeclared, model=model, **SMALL).warnings)
+
+
 def test_attributes_say_how_the_mask_was_made(cube, model):
     attrs = xcloudmask.predict(cube, model=model, **SMALL).attrs
     assert attrs["normalize"] == "ocm"

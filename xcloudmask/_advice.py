@@ -88,6 +88,8 @@ def _halo(prepared: Prepared) -> Iterator[str]:
     geometry, spec = prepared.geometry, prepared.spec
     halo = geometry.halo_cells * geometry.upsample
     if prepared.settings.normalize == "ocm":
+        if None in prepared.settings.nodata:
+            yield "A band declares no nodata value, and OmniCloudMask takes 0 by default. Type nodata=0 to do so."
         return
     if not spec.exact_halo:
         yield f"Model {spec.name!r} has global layers: no halo is exact, and borders of tiles can show."

@@ -196,8 +196,8 @@ def describe(prepared: Prepared) -> Plan:
         pixel_ratio=pixel_ratio(prepared) * geometry.upsample**2,
         block_bytes=_patch_bytes(prepared) if ocm else _block_bytes(prepared),
         device=settings.device,
-        precision="fp32" if settings.normalize == "ocm" and settings.precision == "auto" else settings.precision,
-        backend=settings.backend,
+        precision="fp32" if ocm and settings.precision == "auto" else settings.precision,
+        backend="torch" if ocm else settings.backend,
         warnings=tuple(warnings(prepared)),
     )
 
