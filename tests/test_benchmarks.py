@@ -22,7 +22,10 @@ def test_each_benchmark_runs(name, tmp_path, capsys):
 def test_unknown_names_are_refused(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["speeed"])
-    assert "expected agreement, backends, cogs, engine, graph, http_bytes, memory, overlap, seams, speed, stores" in capsys.readouterr().err
+    assert (
+        "expected agreement, backends, cogs, engine, graph, http_bytes, memory, overlap, seams, speed, stores"
+        in capsys.readouterr().err
+    )
 
 
 def test_targets():
