@@ -67,9 +67,12 @@ def beside_omnicloudmask(folder: str, shared: Process | None) -> Iterator[Figure
     if "skipped" in made:
         note(f"speed: nothing beside omnicloudmask: {made['skipped']}")
         return
-    side_px, patch_px = (192, 128) if shared else (4000 if asked.full else 2500, 1000)
+    # Chunks that divide the scene well: the last of a row is fed as a whole tile, however little of it there is.
+    side_px, chunk_px, patch_px = (
+        (192, 128, 128) if shared else (4000, CHUNK_PX, 1000) if asked.full else (2496, 1248, 1000)
+    )
     theirs = {"side": "ocm", "folder": folder, "side_px": side_px, "patch_px": patch_px}
-    ours = {"side": "ours", "model": folder, "side_px": side_px, "chunk_px": 128 if shared else CHUNK_PX}
+    ours = {"side": "ours", "model": folder, "side_px": side_px, "chunk_px": chunk_px}
     sides: dict[str, dict[str, Any]] = {
         "ocm_defaults": theirs | {"overlap_px": 64 if shared else 300},
         "ours": ours,
