@@ -212,7 +212,9 @@ def batches(todo: Sequence[Job], settings: EngineSettings, device: str) -> Itera
     size = settings.batch_size
     if size is None:
         budget = _BATCH_PX["cpu" if device == "cpu" else "accelerator"]
-        size = 1 if fixed and device == "cpu" else max(1, budget // int(np.prod(settings.tile_shape)))
+        size = max(1, budget // int(np.prod(settings.tile_shape)))
+    if fixed and device == "cpu":
+        size = 1  # then the bits are the same whatever the caller asks for; more at once is no faster here
     for first in range(0, len(todo), size):
         group = todo[first : first + size]
         yield group, size if fixed else len(group)
