@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     unknown = set(options.name) - set(BENCHMARKS)
     if unknown:
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; expected {', '.join(BENCHMARKS)}")
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; expected {', '.join(sorted(BENCHMARKS))}")
     asked.full, asked.rounds = options.full, options.rounds
     if options.data is not None:
         os.environ["XCLOUDMASK_DATA"] = str(options.data)
