@@ -43,7 +43,7 @@ def patches(root: Path) -> Iterator[tuple[xr.Dataset, dict[str, Any]]]:
     table = root / "patches.csv"
     if not table.exists():
         return
-    for row in csv.DictReader(table.open()):
+    for row in csv.DictReader(table.read_text().splitlines()):
         if row["split"] != "train":
             continue
         with np.load(root / "patches" / f"{row['name']}.npz") as file:
