@@ -78,17 +78,13 @@ def cloud_share(patches, *, model, level_known):
     return float(np.mean([np.isin(mask, (1, 2)).mean() for mask in masks]))
 
 
-# Its second network misses flat white cloud without level and near infrared: see its card.
-_CLOUDY = pytest.mark.xfail(strict=True, reason="default-ensemble keeps 87 % where the level is unknown")
-
-
 @pytest.mark.parametrize(
     ("model", "level_known"),
     [
         ("default", True),
         ("default", False),
         ("default-ensemble", True),
-        pytest.param("default-ensemble", False, marks=_CLOUDY),
+        ("default-ensemble", False),
     ],
 )
 def test_fully_cloudy_thumbnails_are_cloud(thumbnails, level_known, model):
