@@ -19,7 +19,7 @@ from vision import need_smp
 import xcloudmask
 from xcloudmask import errors
 from xcloudmask.cli.app import app
-from xcloudmask.models import omnicloudmask
+from xcloudmask.models import omnicloudmask, registry
 from xcloudmask.models.architectures import build
 from xcloudmask.models.hub import HubAddress
 from xcloudmask.models.registry import CARDS_DIR, get_spec
@@ -61,15 +61,14 @@ def models(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def registered(files):
-    """The shipped spec, but for the checksums, under the shipped name."""
+def registered(files, monkeypatch):
+    """The shipped spec, but for the checksums, under the shipped name; models of other tests are not there."""
+    monkeypatch.setattr(registry, "_registered", {})
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     members = [replace(m, sha256=digests[HubAddress.parse(m.weights).name]) for m in SHIPPED.members]
     spec = replace(SHIPPED, members=tuple(members))
-    before = get_spec(SHIPPED.name)
     xcloudmask.register_model(spec)
-    yield spec
-    xcloudmask.register_model(before)
+    return spec
 
 
 @pytest.fixture

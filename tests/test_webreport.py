@@ -536,7 +536,7 @@ def test_progress_ends_at_its_total(tmp_path):
 )
 def test_png(indices, colours):
     palette = [f"#{index:02x}{255 - index:02x}80" for index in range(colours)]
-    indices %= colours
+    indices = (indices.astype(int) % colours).astype(np.uint8)
     picture = Image.open(io.BytesIO(indexed_png(indices, palette)))
     picture.load()
     expected = np.stack([indices, 255 - indices, np.full_like(indices, 128)], axis=-1)
