@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 import xarray as xr
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from xcloudmask import to_style
@@ -98,6 +98,7 @@ def test_names_that_differ_by_case_only():
 
 
 @given(st.text(max_size=50), st.text(max_size=20))
+@example("", "{")
 def test_texts_of_catalogues_stay_in_the_folder(item_id, other):
     mask = make_mask((item_id,), platform=other)
     (name,) = names(mask, "{platform}/a{item_id}.tif")

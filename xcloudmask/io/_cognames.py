@@ -130,9 +130,10 @@ def _fields(mask: xr.DataArray, date: int) -> dict[str, Any]:
 
 def _render(template: str, fields: Mapping[str, Any]) -> str:
     # No str.format: it would follow attributes, and some coordinates have a colon in their names (eo:cloud_cover).
-    name = _FIELD.sub(lambda found: _value(found[1], fields, template), template)
-    if "{" in name or "}" in name:
+    rest = _FIELD.sub("", template)  # values may have braces
+    if "{" in rest or "}" in rest:
         raise ArgumentError(f"name_template={template!r} has a brace without its partner.")
+    name = _FIELD.sub(lambda found: _value(found[1], fields, template), template)
     return name if name.casefold().endswith(SUFFIXES) else f"{name}.tif"
 
 
