@@ -299,7 +299,7 @@ def test_killed_at_any_point(tmp_path):
         write_masks(str(folder / "masks"))
         now = files_in(folder)
         assert {name: now[name] for name in whole} == whole
-    assert killed >= 1  # the clock of a busy machine decides how many are late
+    assert killed >= 3
 
 
 def check_whole(folder: Path, whole: dict[str, bytes]) -> None:
