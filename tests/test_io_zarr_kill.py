@@ -51,7 +51,7 @@ def test_a_new_store_is_there_whole_or_not_at_all(tmp_path):
         assert content(target) == whole
         assert [path.name for path in target.parent.iterdir()] == ["m.zarr"], "what killed writers left is gone"
         shutil.rmtree(target)
-    assert killed > KILLS / 5  # the clock of a busy machine decides how many are late
+    assert killed > KILLS / 2
 
 
 @pytest.mark.slow
@@ -89,7 +89,7 @@ def test_an_append_shows_old_dates_until_all_is_there(tmp_path):
         write_slowly(str(target), seconds=0, **job)
         assert content(target) == whole
         shutil.rmtree(target)
-    assert killed > KILLS / 5  # the clock of a busy machine decides how many are late
+    assert killed > KILLS / 2
     assert lengths == {2, 4}
     assert told > 0
 
@@ -127,7 +127,7 @@ def test_a_region_is_old_or_new_chunk_by_chunk(tmp_path):
         write_region(str(target), rows, seconds=0)
         assert content(target) == whole
         shutil.rmtree(target)
-    assert killed > KILLS / 5  # the clock of a busy machine decides how many are late
+    assert killed > KILLS / 2
 
 
 @pytest.mark.slow
