@@ -4,7 +4,9 @@ The store opens, shows whole things, and a second run leaves the bytes of an und
 """
 
 import itertools
+import platform
 import random
+import re
 import shutil
 import warnings
 
@@ -155,3 +157,16 @@ def test_leftovers_of_a_killed_append_are_overwritten_or_deleted(tmp_path, shard
     empty[:] = 255
     to_zarr(empty, store, append_dim="time")
     assert (open_mask(store)[1] == 255).all()
+
+
+def test_a_writer_killed_before_it_held_its_lock_leaves_nothing_for_good(tmp_path):
+    host = re.sub(r"[^A-Za-z0-9]+", "", platform.node())
+    (tmp_path / f".m.zarr-xcloudmask-{host}-0ickq_3k").mkdir()
+    (tmp_path / ".m.zarr-xcloudmask-elsewhere-0ickq_3k").mkdir()  # of a machine whose locks are not seen from here
+    (tmp_path / ".m.zarr-mine").mkdir()  # not of a writer
+    to_zarr(make_mask(DATES[:1]), tmp_path / "m.zarr")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".m.zarr-mine",
+        ".m.zarr-xcloudmask-elsewhere-0ickq_3k",
+        "m.zarr",
+    ]

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import os
-import platform
-import re
 import shutil
-import tempfile
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from xcloudmask.errors import WriteError
+from xcloudmask.io._leftovers import make_locked_folder, missing, remove_empty, remove_leftovers
 
 __all__ = ["SIDECAR", "Folder", "fsync", "naming"]
 
 SIDECAR = ".aux.xml"
 """What GDAL adds to the name of a file for the name of its sidecar."""
 PREFIX = ".xcloudmask-"
-STALE_S = 86_400.0
-"""Folders of other machines, whose locks may not be seen from here, are left alone for a day."""
 
 
 class Folder:
@@ -66,20 +61,20 @@ class Folder:
     def tidy(self) -> None:
         """Remove what killed runs left, where that can be done."""
         with suppress(OSError):
-            _remove_leftovers(self._root)
+            remove_leftovers(self._root, PREFIX)
 
     @contextmanager
     def staging(self) -> Iterator[Path]:
         """Yield a folder on the same disk, and remove it in the end; what killed runs left there goes first."""
         lock = None
-        created = _missing(self._root)
+        created = missing(self._root)
         with naming(str(self._root)):
             self._root.mkdir(parents=True, exist_ok=True)
             try:
-                _remove_leftovers(self._root)
-                folder, lock = _locked_folder(self._root)
+                remove_leftovers(self._root, PREFIX)
+                folder, lock = make_locked_folder(self._root, PREFIX)
             except OSError:
-                _remove_empty(created)
+                remove_empty(created)
                 raise
         try:
             yield folder
@@ -87,7 +82,7 @@ class Folder:
             shutil.rmtree(folder, ignore_errors=True)
             if lock is not None:
                 os.close(lock)
-            _remove_empty(created)
+            remove_empty(created)
 
     def publish(self, name: str, file: Path, sidecar: Path | None) -> None:
         """Give a complete file its name, and its sidecar beside it.
@@ -148,72 +143,3 @@ def naming(label: str) -> Iterator[None]:
     except Exception as error:
         # What GDAL fails at arrives as all sorts of classes: RasterioError, others of rasterio, TypeError.
         raise WriteError(f"{label} cannot be written: {error.__cause__ or error}") from error
-
-
-def _locked_folder(root: Path) -> tuple[Path, int | None]:
-    """Make a folder that others see to be in use: a lock goes with its process, whatever ends it."""
-    while True:
-        folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{_host()}-", dir=root))
-        with suppress(BlockingIOError):
-            handle = _lock(folder)
-            if folder.exists():
-                return folder, handle
-            if handle is not None:
-                os.close(handle)
-        # Another run took it for a leftover between these two steps: once more.
-
-
-def _remove_leftovers(root: Path) -> None:
-    for folder in root.glob(f"{PREFIX}*"):
-        own = folder.name.startswith(f"{PREFIX}{_host()}-")
-        if not own and time.time() - _last_change(folder) < STALE_S:
-            continue
-        with suppress(BlockingIOError):
-            handle = _lock(folder)
-            if handle is not None:
-                shutil.rmtree(folder, ignore_errors=True)
-                os.close(handle)
-
-
-def _lock(folder: Path) -> int | None:
-    """Lock a folder, or raise BlockingIOError where somebody has it; None where there are no locks."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: leftovers stay
-        return None
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise
-    except OSError:
-        os.close(handle)
-        return None
-    return handle
-
-
-def _last_change(folder: Path) -> float:
-    times = [0.0]
-    with suppress(OSError):
-        times += [path.stat().st_mtime for path in (folder, *folder.iterdir())]
-    return max(times)
-
-
-def _host() -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "", platform.node())[:40] or "host"
-
-
-def _missing(folder: Path) -> list[Path]:
-    return [path for path in (folder, *folder.parents) if not path.exists()]
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    for folder in folders:
-        try:
-            folder.rmdir()
-        except OSError:
-            return

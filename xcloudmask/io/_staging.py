@@ -7,7 +7,6 @@ import contextlib
 import ctypes
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from xcloudmask.errors import WriteError
+from xcloudmask.io._leftovers import make_locked_folder, missing, remove_empty, remove_leftovers
 
 try:
     import fcntl
@@ -23,7 +23,6 @@ except ImportError:  # Windows: nothing tells there whether the writer of a fold
 
 __all__ = ["locked_folder", "replace_folder", "staged_folder"]
 
-_LOCK = ".xcloudmask-lock"
 _SYNC_THREADS = 4
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
@@ -49,20 +48,19 @@ def staged_folder(target: Path) -> Iterator[Path]:
     WriteError
         Nothing can be written beside the target.
     """
-    created = [parent for parent in (target.parent, *target.parent.parents) if not parent.exists()]
+    created = missing(target.parent)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(target)
-        folder = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
-        lock = _hold(folder)
+        remove_leftovers(target.parent, _prefix(target))
+        folder, lock = make_locked_folder(target.parent, _prefix(target))
     except OSError as error:
-        _remove_empty(created)
+        remove_empty(created)
         raise WriteError(f"{target} cannot be written: {error.strerror or error}.") from error
     try:
         yield folder / target.name
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
-        _remove_empty(created)
+        remove_empty(created)
         # Threads at work when another one failed may still write; they are done when this runs.
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         raise
@@ -174,44 +172,4 @@ def _sync(path: Path) -> None:
 
 
 def _prefix(target: Path) -> str:
-    return f".{target.name}-"
-
-
-def _hold(folder: Path) -> int | None:
-    """Lock a folder for as long as this process lives: the lock is taken before it has its name."""
-    if fcntl is None:
-        return None
-    unnamed = folder / f"{_LOCK}.new"
-    handle = os.open(unnamed, os.O_CREAT | os.O_RDWR)
-    with contextlib.suppress(OSError):  # file systems without locks
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        unnamed.rename(folder / _LOCK)
-    return handle
-
-
-def _remove_stale(target: Path) -> None:
-    """Remove the folders that writers of a target left behind when they were killed."""
-    if fcntl is None:
-        return
-    for folder in target.parent.iterdir():
-        if not folder.name.startswith(_prefix(target)) or not (folder / _LOCK).is_file():
-            continue
-        try:
-            handle = os.open(folder / _LOCK, os.O_RDWR)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-        except OSError:
-            continue
-        finally:
-            os.close(handle)
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    for folder in folders:
-        try:
-            folder.rmdir()
-        except OSError:
-            return
+    return f".{target.name}-xcloudmask-"
