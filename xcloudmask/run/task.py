@@ -165,13 +165,10 @@ class Record:
             It is no record.
         """
         try:
-            if len(data) > _RECORD_BYTES:
-                raise ValueError(f"{len(data)} bytes")
-            fields = json.loads(data)
+            fields = _bounded(data)
             region = Region(y=_pair(fields["region"]["y"]), x=_pair(fields["region"]["x"]))
-            record = cls(**fields | {"region": region, "ids": tuple(map(str, fields["ids"]))})
-            if record.status not in get_args(Status):
-                raise ValueError(f"status {record.status!r}")
+            status: Status = {name: name for name in get_args(Status)}[fields["status"]]
+            record = cls(**fields | {"region": region, "ids": tuple(map(str, fields["ids"])), "status": status})
         except (ValueError, TypeError, KeyError) as error:
             raise ReadError(f"This is no record of a campaign ({error}): {data[:80]!r}") from error
         return record
@@ -227,6 +224,13 @@ def is_final(status: Status) -> bool:
     (True, False)
     """
     return status != "failed"
+
+
+def _bounded(data: bytes) -> dict[str, Any]:
+    if len(data) > _RECORD_BYTES:
+        raise ValueError(f"{len(data)} bytes")
+    fields: dict[str, Any] = json.loads(data)
+    return fields
 
 
 def _pair(values: Any) -> tuple[int, int]:
