@@ -16,7 +16,7 @@ import threading
 from dataclasses import dataclass
 from functools import cache
 
-__all__ = ["Share", "keep_freed_memory", "limit_torch_threads", "share_of_cores"]
+__all__ = ["Share", "keep_freed_memory", "limit_torch_threads", "malloc_environment", "share_of_cores"]
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # <malloc.h>
 _KEEP_BYTES, _PAD_BYTES = 2**31 - 1, 256 * 2**20
@@ -143,3 +143,29 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     settings = {_MMAP_MAX: 0, _TRIM_THRESHOLD: _KEEP_BYTES, _TOP_PAD: _PAD_BYTES}
     return mallopt is not None and all(mallopt(name, value) == 1 for name, value in settings.items())
+
+
+def malloc_environment() -> dict[str, str]:
+    """Environment in which a process keeps freed memory from its start, as `keep_freed_memory` does later.
+
+    Returns
+    -------
+    dict
+        Variables of glibc; empty where `keep_freed_memory` would leave the allocator alone.
+
+    Notes
+    -----
+    mallopt(3), "Environment variables".
+
+    Examples
+    --------
+    >>> set(malloc_environment().values()) <= {"0", "2147483647", "268435456"}
+    True
+    """
+    if not sys.platform.startswith("linux") or os.environ.get("XCLOUDMASK_MALLOC") == "system":
+        return {}
+    return {
+        "MALLOC_MMAP_MAX_": "0",
+        "MALLOC_TRIM_THRESHOLD_": str(_KEEP_BYTES),
+        "MALLOC_TOP_PAD_": str(_PAD_BYTES),
+    }
