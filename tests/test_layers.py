@@ -24,6 +24,7 @@ NUMPY = {
     "blocks",
     "classes",
     "cleaning",
+    "codes",
     "components",
     "errors",
     "evaluate",

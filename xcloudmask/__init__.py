@@ -20,6 +20,7 @@ from xcloudmask.models.registry import list_models, register_model
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.plan import plan
 from xcloudmask.predict import predict, predict_proba
+from xcloudmask.recode import from_codes, to_codes
 from xcloudmask.report import Plan
 from xcloudmask.sensors import SENSORS, register_sensor
 from xcloudmask.stac.out import to_stac
@@ -47,6 +48,7 @@ __all__ = [
     "errors",
     "explore",
     "filter_times",
+    "from_codes",
     "list_models",
     "open",
     "open_cube",
@@ -58,6 +60,7 @@ __all__ = [
     "predict_proba",
     "register_model",
     "register_sensor",
+    "to_codes",
     "to_cog",
     "to_icechunk",
     "to_stac",

@@ -22,6 +22,7 @@ from xcloudmask.io import to_cog, to_icechunk, to_zarr
 from xcloudmask.plan import plan
 from xcloudmask.predict import predict, predict_proba
 from xcloudmask.radiometry import to_reflectance
+from xcloudmask.recode import from_codes, to_codes
 from xcloudmask.stac.out import to_stac
 from xcloudmask.times import filter_times
 from xcloudmask.webreport import write_report
@@ -79,6 +80,8 @@ class CloudMaskAccessor:
     clean = _method(clean)
     cloud_distance = _method(cloud_distance)
     to_style = _method(masks.to_style)
+    from_codes = _method(from_codes)
+    to_codes = _method(to_codes)
     compare = _method(compare_masks)
     to_zarr = _method(to_zarr)
     to_icechunk = _method(to_icechunk)
