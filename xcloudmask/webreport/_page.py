@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from itertools import pairwise
 
 import numpy as np
@@ -17,13 +14,12 @@ from xcloudmask.webreport._chart import class_chart, hatch, legend
 from xcloudmask.webreport._count import Counted
 from xcloudmask.webreport._dates import Date, days_between
 from xcloudmask.webreport._days import calendars, days_legend
+from xcloudmask.webreport._document import document, headline, listed, percent
 from xcloudmask.webreport._html import Html, join, tag
 from xcloudmask.webreport._pictures import Look, clear_map, thumbnails
 from xcloudmask.webreport._table import figures_table
 
 __all__ = ["Content", "render"]
-
-_MOST_LISTED = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,23 +71,7 @@ def render(content: Content) -> str:
     content
         What it shows.
     """
-    style = resources.files("xcloudmask.webreport").joinpath("report.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    # Escaping comes first; should it ever fail, this still keeps scripts from running and anything from being loaded.
-    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="referrer", content="no-referrer"),
-        tag("link", rel="icon", href="data:,"),
-        tag("title", content.title),
-        tag("style", Html(style)),
-    )
-    body = join(hatch(), tag("main", *_parts(content)))
-    page = tag("html", head, tag("body", body, _footer(len(body) + len(head))), lang="en")
-    return f"<!doctype html>\n{page}\n"
+    return document(content.title, join(*_parts(content)), before=hatch())
 
 
 def _parts(content: Content) -> list[Html]:
@@ -117,20 +97,16 @@ def _head(content: Content) -> Html:
         "header",
         tag("h1", content.title),
         warning,
-        tag("dl", *(_number(*entry) for entry in _numbers(content)), class_="numbers"),
+        tag("dl", *(headline(*entry) for entry in _numbers(content)), class_="numbers"),
         tag("dl", *rows, class_="facts"),
     )
-
-
-def _number(label: str, value: str, note: str) -> Html:
-    return tag("div", tag("dt", label), tag("dd", value, tag("small", note)))
 
 
 def _numbers(content: Content) -> list[tuple[str, str, str]]:
     """Return label, figure and note of what to know first."""
     dates = content.dates
     valid, total = sum(date.valid for date in dates), sum(date.total for date in dates)
-    clear = _percent(sum(date.counts[0] for date in dates) / valid) if valid else "-"
+    clear = percent(sum(date.counts[0] for date in dates) / valid) if valid else "-"
     meaning = content.style.meanings[0].replace("_", " ")
     numbers = []
     if content.series:
@@ -138,10 +114,10 @@ def _numbers(content: Content) -> list[tuple[str, str, str]]:
     of_all = "of the pixels with data, on all dates" if content.series else "of the pixels with data"
     numbers.append((meaning.capitalize(), clear, of_all))
     for code, name in enumerate(content.style.meanings[1:], start=1):
-        share = _percent(sum(date.counts[code] for date in dates) / valid) if valid else "-"
+        share = percent(sum(date.counts[code] for date in dates) / valid) if valid else "-"
         numbers.append((name.replace("_", " ").capitalize(), share, ""))
     nodata = sum(date.nodata for date in dates)
-    numbers.append(("No data", _percent(nodata / total) if total else "-", "of all pixels"))
+    numbers.append(("No data", percent(nodata / total) if total else "-", "of all pixels"))
     return numbers
 
 
@@ -221,12 +197,12 @@ def _thumbs(content: Content) -> Html:
 def _gaps(content: Content) -> Html:
     parts: list[Html] = []
     failed = [f"{date.name.label}{_item(date)}: {date.error}" for date in content.dates if date.error]
-    parts += _listed("Dates that cannot be read; no figure counts them", failed)
+    parts += listed("Dates that cannot be read; no figure counts them", failed)
     empty = [f"{date.name.label}{_item(date)}" for date in content.dates if not date.error and not date.valid]
-    parts += _listed("Dates without any data", empty)
+    parts += listed("Dates without any data", empty)
     unknown = [f"{date.name.label}{_item(date)}: {date.unknown:,} pixels" for date in content.dates if date.unknown]
-    parts += _listed(f"Codes that a {content.style.name!r} mask does not have; counted as no class", unknown)
-    parts += _listed("Items that were left out when the images were loaded", content.skipped)
+    parts += listed(f"Codes that a {content.style.name!r} mask does not have; counted as no class", unknown)
+    parts += listed("Items that were left out when the images were loaded", list(content.skipped))
     if not parts:
         parts.append(tag("p", "Every date was read and has data."))
     note = (
@@ -239,22 +215,5 @@ def _item(date: Date) -> str:
     return f" ({date.name.item})" if date.name.item else ""
 
 
-def _listed(title: str, texts: Sequence[str]) -> list[Html]:
-    if not texts:
-        return []
-    entries = [tag("li", text[:600]) for text in texts[:_MOST_LISTED]]
-    if len(texts) > _MOST_LISTED:
-        entries.append(tag("li", f"and {len(texts) - _MOST_LISTED:,} more"))
-    return [tag("p", f"{title}:"), tag("ul", *entries)]
-
-
 def _table(content: Content) -> Html:
     return tag("section", tag("h2", "Figures"), figures_table(content.dates, content.style))
-
-
-def _percent(share: float) -> str:
-    return f"{share:.1%}".replace("%", " %")
-
-
-def _footer(size: int) -> Html:
-    return tag("footer", f"One file of {size / 1e6:.1f} MB. It loads nothing from elsewhere and runs no script.")
