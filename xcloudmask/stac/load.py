@@ -18,7 +18,7 @@ from xcloudmask.models.registry import get_spec
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.stac._grids import area_of, check_chunks, cube_grid, offset_in, on_blocks
 from xcloudmask.stac._signing import SceneDriver, is_geotiff
-from xcloudmask.stac.catalogues import SignChoice, resolve_sign
+from xcloudmask.stac.catalogues import Sign, SignChoice, resolve_sign
 from xcloudmask.stac.driver import GuardedDriver
 from xcloudmask.stac.facts import add_facts
 from xcloudmask.stac.hrefs import HrefPolicy, check_href
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pystac
     from odc.geo.geobox import GeoBox
 
-__all__ = ["load"]
+__all__ = ["load", "load_scenes"]
 
 Chunks = int | Mapping[str, int] | None
 GroupBy = Literal["id", "solar_day"]
@@ -51,6 +51,7 @@ def load(
     resampling: Resampling = "nearest",
     bbox: Sequence[float] | None = None,
     geometry: Mapping[str, Any] | Any | None = None,
+    geobox: GeoBox | None = None,
     groupby: GroupBy = "id",
     sign: SignChoice = None,
     policy: HrefPolicy | None = None,
@@ -80,6 +81,9 @@ def load(
         West, south, east, north in degrees: the cube is cut to them.
     geometry
         GeoJSON geometry in degrees, instead of `bbox`: the cube is cut to its bounding box.
+    geobox
+        The grid itself, such as ``other.odc.geobox`` of a cube to lie on, instead of `crs`, `resolution`, `bbox` and
+        `geometry`. Its chunks begin at its corner.
     groupby
         ``"id"``: a time step per item, which is what masks need. ``"solar_day"``: items of one day are put over each
         other, the first on top.
@@ -131,7 +135,7 @@ def load(
     ...                datetime="2024-06")  # doctest: +SKIP
     >>> load(dedupe(items), bbox=(9.0, 47.0, 9.2, 47.2)).cloudmask.predict()  # doctest: +SKIP
     """
-    odc_stac = require("odc.stac", extra="stac")
+    require("odc.stac", extra="stac")
     _check_choice("groupby", groupby, ("id", "solar_day"))
     _check_choice("on_error", on_error, ("raise", "skip"))
     names = list(get_spec(model).bands if bands is None else _names(bands))
@@ -139,24 +143,81 @@ def load(
     signer, allowed = resolve_sign(sign), policy or HrefPolicy()
     scenes, gaps = inspect_scenes(items, names, sensor=sensor, policy=allowed, sign=signer, skip=on_error == "skip")
     scenes = _report(scenes, gaps)
-    grid = cube_grid([(scene.item, scene.grid) for scene in scenes], crs=crs, resolution=resolution, area=area)
-    groups, padded = _groups(scenes, groupby, grid), on_blocks(grid, [scene.grid for scene in scenes], sizes)
-    check_chunks(padded, sizes, times=max(groups) + 1, bands=len(names))
-    cube = odc_stac.load(
-        [_plain_item(scene, allowed, order) for order, scene in enumerate(scenes)],
-        bands=names,
-        geobox=padded,
+    if geobox is None:
+        grid = cube_grid([(scene.item, scene.grid) for scene in scenes], crs=crs, resolution=resolution, area=area)
+        padded = on_blocks(grid, [scene.grid for scene in scenes], sizes)
+    else:
+        _check_alone(crs=crs, resolution=resolution, bbox=bbox, geometry=geometry)
+        grid = padded = geobox
+    groups = _groups(scenes, groupby, grid)
+    cube = load_scenes(
+        _members(scenes, groups),
+        grid=padded,
+        wanted=None if padded == grid else grid,
         chunks=sizes,
-        groupby=_by_order(groups),
-        preserve_original_order=True,
         resampling=resampling,
-        fail_on_error=True,
-        driver=_driver(scenes, names, allowed, signer, wanted=None if padded == grid else grid),
+        policy=allowed,
+        sign=signer,
     )
-    cube = add_facts(_cut(cube, padded, grid), _members(scenes, groups))
     if gaps:
         cube.attrs["skipped_items"] = [f"{name}: {why}" for name, why in gaps.items()]
     return cube
+
+
+def load_scenes(
+    steps: Sequence[Sequence[Scene]],
+    *,
+    grid: GeoBox,
+    chunks: Mapping[str, int],
+    resampling: Resampling,
+    policy: HrefPolicy,
+    sign: Sign | None,
+    wanted: GeoBox | None = None,
+) -> xr.Dataset:
+    """Load scenes that were looked at before onto a grid.
+
+    Parameters
+    ----------
+    steps
+        Scenes of each time step, the first of a step on top.
+    grid
+        Where chunks begin.
+    chunks
+        Pixels along time, y and x.
+    resampling, policy, sign
+        As in `load`.
+    wanted
+        The part of the grid to return, if not all of it; at the left and at the top it may begin later.
+
+    Returns
+    -------
+    Dataset
+        As `load` returns it.
+    """
+    odc_stac = require("odc.stac", extra="stac")
+    scenes = [scene for step in steps for scene in step]
+    names = list(scenes[0].sources)
+    for step in steps:
+        _check_mosaic(step)
+    check_chunks(grid, chunks, times=len(steps), bands=len(names))
+    cube = odc_stac.load(
+        [_plain_item(scene, policy, order) for order, scene in enumerate(scenes)],
+        bands=names,
+        geobox=grid,
+        chunks=dict(chunks),
+        groupby=_by_order([index for index, step in enumerate(steps) for _ in step]),
+        preserve_original_order=True,
+        resampling=resampling,
+        fail_on_error=True,
+        driver=_driver(scenes, names, policy, sign, wanted=wanted),
+    )
+    return add_facts(_cut(cube, grid, wanted or grid), steps)
+
+
+def _check_alone(**others: object) -> None:
+    given = [name for name, value in others.items() if value is not None]
+    if given:
+        raise ArgumentError(f"geobox= is the whole grid. Leave out {', '.join(f'{name}=' for name in given)}.")
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
@@ -202,17 +263,15 @@ def _groups(scenes: Sequence[Scene], groupby: GroupBy, grid: GeoBox) -> list[int
     shift = dt.timedelta(hours=longitude / 15)
     days = [(instant_of(scene.item) + shift).date() for scene in scenes]
     order = {day: step for step, day in enumerate(sorted(set(days)))}
-    groups = [order[day] for day in days]
-    for step, day in enumerate(order):
-        _check_mosaic([scene for scene, group in zip(scenes, groups, strict=True) if group == step], day)
-    return groups
+    return [order[day] for day in days]
 
 
-def _check_mosaic(scenes: Sequence[Scene], day: dt.date) -> None:
+def _check_mosaic(scenes: Sequence[Scene]) -> None:
     """Refuse to put DN of different meaning into one image."""
     for name in scenes[0].sources:
         if len({scene.sources[name].scale for scene in scenes}) > 1:
             shown = ", ".join(scene.item.id for scene in scenes)
+            day = instant_of(scenes[0].item).date()
             raise InputError(
                 f"The items of {day} have different scales or offsets for {name!r}: {shown}. Their DN do not fit into "
                 "one image. Type groupby='id', mask, and mosaic what is clear."
