@@ -376,6 +376,22 @@ def test_a_store_in_a_bucket(tmp_path, s3_endpoint, monkeypatch):
     assert told == pytest.approx(100 * (mask.values[1] == 0).mean(), abs=0.001)
 
 
+def test_some_dates_of_a_store(tmp_path):
+    to_zarr(make_mask(chunks={"time": 1}), tmp_path / "masks.zarr")
+    opened = xcloudmask.open_mask(tmp_path / "masks.zarr").isel(time=[1])
+    catalogue = to_stac(opened, tmp_path / "stac", store=tmp_path / "masks.zarr")
+    (item,) = catalogue.get_items(recursive=True)
+    assert item.id == NAMES[1]
+    assert item.assets["zarr"].get_absolute_href() == str(tmp_path / "masks.zarr")
+    assert not list((tmp_path / "stac").rglob("*.tif"))
+    whole = to_stac(tmp_path / "masks.zarr", tmp_path / "whole")
+    (same,) = (one for one in whole.get_items(recursive=True) if one.id == item.id)
+    assert item.properties == same.properties
+    for wrong in ({"masks": tmp_path / "masks.zarr"}, {"masks": opened, "style": "cloud-noncloud"}):
+        with pytest.raises(ArgumentError, match="opened from it"):
+            to_stac(folder=tmp_path / "no", store=tmp_path / "masks.zarr", **wrong)
+
+
 def test_a_store_and_cogs_say_the_same(tmp_path):
     mask = make_mask(nodata_px=10, chunks={"y": 17})
     to_zarr(mask, tmp_path / "masks.zarr")

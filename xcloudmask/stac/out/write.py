@@ -55,6 +55,7 @@ def to_stac(
     ids: Sequence[str] | None = None,
     datetime: Any = None,
     source_items: Iterable[Any] | None = None,
+    store: str | PathLike[str] | None = None,
     style: OutputStyle | None = None,
     thumbnail: bool = True,
     overview_resampling: OverviewResampling | None = None,
@@ -87,6 +88,9 @@ def to_stac(
     source_items
         The pystac Items that the cube was loaded from, for links to them. They are told by the coordinate ``item_id``
         of the mask; where it has none, by their order.
+    store
+        Path or URL of the Zarr store that a lazy mask was opened from: the items lead there, and no COG is written. For
+        some of the dates of a store.
     style
         Output style of the masks; None leaves it.
     thumbnail
@@ -129,12 +133,14 @@ def to_stac(
     root, told = _root(folder), _told(title, description, licence)
     home = Home(root=root, collection=check_name(collection_id, "collection_id"))
     planned = plan_items(masks, style=style, ids=ids, when=None if datetime is None else parse_when(datetime))
+    if store is not None:
+        planned = _in_store(planned, store, style)
     known = known_sources(source_items)
     sources = sources_of([one.facts for one in planned], known)
     before = home.read(planned)
     check_new(planned, before)
     make_folder(home.folder)
-    if isinstance(masks, xr.DataArray):
+    if isinstance(masks, xr.DataArray) and store is None:
         mask = masks if style is None else to_style(masks, style)
         planned = _write_cogs(mask, planned, home, overview_resampling)
     card = _write_card(planned[0].facts, home)
@@ -193,6 +199,15 @@ def _root(folder: str | PathLike[str]) -> Path:
     if is_url(fspath(folder)):
         raise ArgumentError(f"{folder} is a URL. Expected a local folder; copy it afterwards, its hrefs are relative.")
     return Path(folder)
+
+
+def _in_store(planned: Sequence[Planned], store: str | PathLike[str], style: OutputStyle | None) -> list[Planned]:
+    if style is not None or any(one.array is None for one in planned):
+        raise ArgumentError(
+            f"store={fspath(store)!r:.80} is for a mask that was opened from it, as it is. Give masks=open_mask(...), "
+            "and no style=."
+        )
+    return [replace(one, store=fspath(store)) for one in planned]
 
 
 def _told(title: str | None, description: str | None, licence: str | None) -> dict[str, str]:
