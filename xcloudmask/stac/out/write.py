@@ -134,7 +134,7 @@ def to_stac(
     home = Home(root=root, collection=check_name(collection_id, "collection_id"))
     planned = plan_items(masks, style=style, ids=ids, when=None if datetime is None else parse_when(datetime))
     if store is not None:
-        planned = _in_store(planned, store, style)
+        planned = _in_store(masks, planned, store, style)
     known = known_sources(source_items)
     sources = sources_of([one.facts for one in planned], known)
     before = home.read(planned)
@@ -201,8 +201,10 @@ def _root(folder: str | PathLike[str]) -> Path:
     return Path(folder)
 
 
-def _in_store(planned: Sequence[Planned], store: str | PathLike[str], style: OutputStyle | None) -> list[Planned]:
-    if style is not None or any(one.array is None for one in planned):
+def _in_store(
+    masks: object, planned: Sequence[Planned], store: str | PathLike[str], style: OutputStyle | None
+) -> list[Planned]:
+    if style is not None or not isinstance(masks, xr.DataArray):
         raise ArgumentError(
             f"store={fspath(store)!r:.80} is for a mask that was opened from it, as it is. Give masks=open_mask(...), "
             "and no style=."
