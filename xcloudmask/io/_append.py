@@ -20,7 +20,7 @@ from xcloudmask.io._partial import remove_partial
 from xcloudmask.io._regions import box_of, check_box, check_labels, runs
 from xcloudmask.io._stored import UNFINISHED, open_stored
 
-__all__ = ["append_dates", "check_dates", "coords_along", "places_of_dates", "write_region"]
+__all__ = ["append_dates", "check_dates", "coords_along", "places_of_dates", "reserve_dates", "write_region"]
 
 
 def check_dates(mask: xr.DataArray, dim: Hashable) -> None:
@@ -111,6 +111,38 @@ def append_dates(mask: xr.DataArray, held: HeldStore, *, dim: Hashable, compute:
         return delayed(_finish_after, pure=False)(writes, held, chunks)
     compute_all(*writes)
     return _finish(held, chunks)
+
+
+def reserve_dates(mask: xr.DataArray, held: HeldStore, *, dim: Hashable) -> None:
+    """Append the dates that a store does not have, without pixels, in one step; those of others stay as they are.
+
+    Parameters
+    ----------
+    mask
+        As for `append_dates`; its pixels are not used. Checked to be of the same kind as that of the store.
+    held
+        The store, with its root loaded.
+    dim
+        The time dimension.
+
+    Raises
+    ------
+    WriteError
+        The store cannot be written, or was changed by another writer meanwhile.
+    """
+    existing = open_stored(held, label=held.label)
+    places, total = places_of_dates(existing, mask, dim)
+    coords = coords_along(existing, mask, dim, label=held.label, compute=False)
+    there = [row for row, place in enumerate(places) if place < existing.sizes[dim]]
+    stored, given = existing.isel({dim: [places[row] for row in there]}), coords.isel({dim: there})
+    if len(there) == len(places) and all(stored[name].variable.equals(given[name].variable) for name in coords.coords):
+        return
+    _enlarge(held, dim, total)
+    rows = {place: row for row, place in enumerate(places)}
+    for start, stop in runs(places, unit=1, total=total):
+        part = coords.isel({dim: [rows[place] for place in range(start, stop)]})
+        _write_coords(held, part, {dim: slice(start, stop)})
+    _finish(held, ((),))
 
 
 def write_region(mask: xr.DataArray, held: HeldStore, *, region: Any, compute: bool) -> Any:

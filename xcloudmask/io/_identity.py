@@ -99,7 +99,7 @@ def grid_of(mask: xr.DataArray) -> Grid:
     )
 
 
-def check_same(existing: xr.DataArray, mask: xr.DataArray, *, target: str) -> None:
+def check_same(existing: xr.DataArray, mask: xr.DataArray, *, target: str, advice: str | None = None) -> None:
     """Refuse a mask that was made in another way, or lies elsewhere, than the one that it is to join.
 
     Parameters
@@ -110,6 +110,8 @@ def check_same(existing: xr.DataArray, mask: xr.DataArray, *, target: str) -> No
         What is to be written.
     target
         The name of the store, for the message.
+    advice
+        What to type; None for what `to_zarr` takes.
 
     Raises
     ------
@@ -122,9 +124,10 @@ def check_same(existing: xr.DataArray, mask: xr.DataArray, *, target: str) -> No
     >>> check_same(mask, mask.copy(), target="masks.zarr")
     """
     for name, there, here in _differences(existing, mask):
+        hint = _advice(name) if advice is None else advice
         raise WriteError(
             f"{target} holds a mask with {name} = {_shown(there)}, and this one has {_shown(here)}. All that lies in "
-            f"one store must be made in the same way and on the same grid. {_advice(name)}"
+            f"one store must be made in the same way and on the same grid. {hint}"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def local_path(store: Store) -> Path | None:
     return Path(url2pathname(urlsplit(str(store)).path)) if scheme in ("file", "local") else None
 
 
-def open_target(store: Store, *, read_only: bool) -> Any:
+def open_target(store: Store, *, read_only: bool, options: Mapping[str, Any] | None = None) -> Any:
     """Return the Zarr store object.
 
     Parameters
@@ -57,6 +58,8 @@ def open_target(store: Store, *, read_only: bool) -> Any:
         As the user gave it.
     read_only
         Whether it is only read.
+    options
+        For fsspec, where it is a URL.
 
     Returns
     -------
@@ -80,7 +83,7 @@ def open_target(store: Store, *, read_only: bool) -> Any:
     if path is not None:
         return LocalStore(path, read_only=read_only)
     if isinstance(store, str):
-        return _from_url(store, read_only=read_only)
+        return _from_url(store, options or {}, read_only=read_only)
     if type(store).__module__.partition(".")[0] == "obstore":
         return ObjectStore(store, read_only=read_only)
     raise ArgumentTypeError(
@@ -89,12 +92,12 @@ def open_target(store: Store, *, read_only: bool) -> Any:
     )
 
 
-def _from_url(url: str, *, read_only: bool) -> Any:
+def _from_url(url: str, options: Mapping[str, Any], *, read_only: bool) -> Any:
     from zarr.storage import FsspecStore
 
     protocol = url.partition("://")[0]
     try:
-        return FsspecStore.from_url(url, storage_options=patience(url), read_only=read_only)
+        return FsspecStore.from_url(url, storage_options=patience(url) | dict(options), read_only=read_only)
     except ImportError as error:
         raise MissingPackageError(f"{label_of(url)}: {error}") from error
     except ValueError as error:
