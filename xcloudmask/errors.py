@@ -11,6 +11,7 @@ __all__ = [
     "BandNotFoundError",
     "CatalogueError",
     "ChunkError",
+    "ClusterError",
     "HrefError",
     "InputError",
     "MissingPackageError",
@@ -81,6 +82,10 @@ class MissingPackageError(XCloudMaskError, ImportError):
 
 class CatalogueError(XCloudMaskError, OSError):
     """A STAC catalogue cannot be read or searched."""
+
+
+class ClusterError(XCloudMaskError, ConnectionError):
+    """A Dask cluster cannot be reached, is gone, or has no workers."""
 
 
 class ReadError(XCloudMaskError, OSError):
