@@ -68,7 +68,9 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of `xcloudmask.predict` but for the model, as JSON has them."""
     reading: Mapping[str, Any] = field(default_factory=dict)
-    """Keyword arguments of `xcloudmask.stac.load` (bands, resampling, groupby, sign), or of `open_cube`."""
+    """Keyword arguments of `xcloudmask.stac.load` (bands, sensor, resampling, sign), or of `open_cube`."""
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of `xcloudmask.stac.HrefPolicy`. No part of the key: it changes no mask."""
     chunk_px: int = 512
     """Side of a chunk of the store."""
     shard_px: int | None = None
@@ -79,6 +81,8 @@ class Job:
     """For fsspec, where the store is a URL. Never secrets: these come from the environment of each worker."""
     version: str = ""
     """Of xcloudmask: part of the key."""
+    attempts: int = 4
+    """How often a task tries to read and to write where an error may go away; no part of the key."""
 
     def settings(self) -> dict[str, Any]:
         """Return what changes the bytes of a mask, for keys and for comparison."""

@@ -58,6 +58,14 @@ _CREDENTIALS: Mapping[str, str] = {
 """Settings that go to every host, and what silences each."""
 
 
+_AFRESH = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/:/vsiaz/"}
+"""GDAL remembers that a server refused a file, or what it sent of it before it broke off, until it is told not to."""
+
+_FAILED_MOST = 1000
+_failed: dict[str, None] = {}
+"""URLs that could not be read last time, the oldest first."""
+
+
 def guard_items(items: Iterable[Any], assets: Sequence[str], *, policy: HrefPolicy) -> None:
     """Check the hrefs, and the sizes that items declare, without touching the network.
 
@@ -146,17 +154,21 @@ def reading(url: str, *, item: str, asset: str, policy: HrefPolicy) -> Iterator[
     """
     rasterio = require("rasterio", extra="stac")
     place = where(item, asset)
-    options, withheld = {}, False
+    options, withheld = dict(_AFRESH) if url in _failed else {}, False
     if url.startswith(("https://", "http://")):
         hosts = hosts_of(url, item=item, asset=asset, policy=policy)
         silenced = _silenced(hosts, url=url, place=place, policy=policy)
         withheld = bool(silenced)
-        options = silenced | {"CPL_VSIL_CURL_ALLOWED_FILENAME": f"/vsicurl/{url}"}
+        options |= silenced | {"CPL_VSIL_CURL_ALLOWED_FILENAME": f"/vsicurl/{url}"}
     try:
         with rasterio.Env(session=require("rasterio.session", extra="stac").DummySession(), **options):
             yield
     except (rasterio.errors.RasterioError, rasterio.errors.NotGeoreferencedWarning) as error:
+        _failed[url] = None
+        while len(_failed) > _FAILED_MOST:
+            _failed.pop(next(iter(_failed)), None)
         raise _unreadable(error, url=url, place=place, withheld=withheld) from None
+    _failed.pop(url, None)
 
 
 def safe_env(user: Mapping[str, Any] | None = None) -> dict[str, Any]:
