@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 from xcloudmask.models.backends.choice import Engine, resolve_engine
 from xcloudmask.models.backends.protocol import NetRunner
+from xcloudmask.models.devices import full_name
 from xcloudmask.models.loading import load_network
 from xcloudmask.models.process import keep_freed_memory
 from xcloudmask.models.runner import Runner
@@ -53,10 +55,12 @@ def get_runner(spec: ModelSpec, *, device: str = "auto", precision: str = "auto"
     'cpu'
     """
     engine = resolve_engine(backend=backend, device=device, precision=precision, architecture=spec.architecture)
+    # "cuda" and "cuda:0" are one device, and get one model.
+    key = spec, replace(engine, device=full_name(engine.device))
     with _lock:
-        if (spec, engine) not in _runners:
-            _runners[spec, engine] = _load(spec, engine)
-        return _runners[spec, engine]
+        if key not in _runners:
+            _runners[key] = _load(spec, engine)
+        return _runners[key]
 
 
 def _load(spec: ModelSpec, engine: Engine) -> NetRunner:

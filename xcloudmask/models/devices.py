@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from xcloudmask.errors import ArgumentError
 
-__all__ = ["Precision", "cpu_has_bf16", "resolve_device", "resolve_precision"]
+__all__ = ["Precision", "cpu_has_bf16", "full_name", "resolve_device", "resolve_precision", "turn_on"]
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
+
+_turns: dict[str, threading.Lock] = {}
+_lock = threading.Lock()
 
 
 def resolve_device(device: str) -> str:
@@ -93,3 +98,52 @@ def cpu_has_bf16() -> bool:
     except OSError:
         return False  # no Linux: fp32 is right everywhere
     return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+def full_name(device: str) -> str:
+    """Return the one name of a device: ``"cuda"`` is a CUDA device with a number.
+
+    Parameters
+    ----------
+    device
+        A device of this process.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> full_name("cpu"), full_name("cuda:1")
+    ('cpu', 'cuda:1')
+    """
+    if device != "cuda":
+        return device
+    import torch
+
+    return f"cuda:{torch.cuda.current_device()}"
+
+
+def turn_on(device: str) -> AbstractContextManager[Any]:
+    """Return the lock that threads take to compute on a device, whatever their models.
+
+    Memory for two batches may not be there. A processor needs none.
+
+    Parameters
+    ----------
+    device
+        A device of this process.
+
+    Returns
+    -------
+    context manager
+
+    Examples
+    --------
+    >>> turn_on("cuda:1") is turn_on("cuda:1")
+    True
+    """
+    if device == "cpu":
+        return nullcontext()
+    with _lock:
+        return _turns.setdefault(full_name(device), threading.Lock())

@@ -13,10 +13,13 @@ import ctypes
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-__all__ = ["Share", "keep_freed_memory", "limit_torch_threads", "malloc_environment", "share_of_cores"]
+from xcloudmask.errors import ArgumentError
+
+__all__ = ["Share", "configured", "keep_freed_memory", "limit_torch_threads", "malloc_environment", "share_of_cores"]
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # <malloc.h>
 _KEEP_BYTES, _PAD_BYTES = 2**31 - 1, 256 * 2**20
@@ -34,6 +37,43 @@ class Share:
     """Tasks that run a model at once in this process."""
     threads: int
     """Threads that each of them may use."""
+
+
+def configured(name: str, default: str, choices: Sequence[str]) -> str:
+    """Return a word of dask's configuration in this process.
+
+    Parameters
+    ----------
+    name
+        Such as ``"xcloudmask.device_engine"``.
+    default
+        Where the configuration has nothing.
+    choices
+        What it may hold.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ArgumentError
+        The configuration holds something else.
+
+    Examples
+    --------
+    >>> configured("xcloudmask.no_such_thing", "a", ["a", "b"])
+    'a'
+    """
+    import dask.config
+
+    value: str = dask.config.get(name, default)
+    if value not in choices:
+        raise ArgumentError(
+            f"dask's configuration has {name} = {value!r}. Expected {' or '.join(map(repr, choices))}. Type "
+            f"dask.config.set({{{name!r}: {default!r}}})."
+        )
+    return value
 
 
 def share_of_cores() -> Share:
