@@ -6,7 +6,7 @@ probabilities (soft voting) is the sum rule of Kittler et al. (1998), doi:10.110
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,24 @@ class VotingNet(nn.Module):
 
     def forward(self, x: Tensor, level: Tensor | None = None) -> Tensor:
         """Return logits (n, classes, y, x) in float32; the softmax of them is what the members voted for."""
-        votes = (self._vote(index, x, level) for index in range(len(self.members)))
+        return self.poll(lambda net, takes_level: net(x, level if takes_level else None))
+
+    def poll(self, ask: Callable[[nn.Module, bool], Tensor]) -> Tensor:
+        """Return the mean of the votes, in float32, of members that are asked in turn.
+
+        Parameters
+        ----------
+        ask
+            Called with a member and whether it takes the level; returns its logits.
+
+        Returns
+        -------
+        torch.Tensor
+            As `forward`.
+        """
+        votes = (
+            self._vote(ask(net, takes_level)) for net, takes_level in zip(self.members, self._takes_level, strict=True)
+        )
         # One after the other, so that no more than two results are held at a time.
         mean = next(votes)
         for vote in votes:
@@ -54,7 +71,7 @@ class VotingNet(nn.Module):
         # The softmax of the logarithm of probabilities is those probabilities.
         return mean.clamp_(min=_LEAST).log_() if self._voting == "probabilities" else mean
 
-    def _vote(self, index: int, x: Tensor, level: Tensor | None) -> Tensor:
+    def _vote(self, logits: Tensor) -> Tensor:
         """Logits or probabilities of a member, in float32: a sum of halves would make ties."""
-        logits: Tensor = self.members[index](x, level if self._takes_level[index] else None).float()
+        logits = logits.float()
         return torch.softmax(logits, dim=1) if self._voting == "probabilities" else logits
