@@ -18,7 +18,7 @@ from xcloudmask.errors import ReadError
 from xcloudmask.run.objects import Objects
 from xcloudmask.run.task import Status
 
-__all__ = ["Line", "Segments", "line_of", "ordered", "segment_name", "write_lines"]
+__all__ = ["RANK", "Line", "Segments", "line_of", "ordered", "segment_name", "write_lines"]
 
 FOLDER = "ledger/segments/"
 LINE_BYTES = 64_000
@@ -30,7 +30,7 @@ _NAME = re.compile(rf"{FOLDER}([A-Za-z0-9_-]{{2}})-[0-9a-f]{{16}}\.jsonl\.gz")
 _LEVEL = 6
 _TRIES = 20
 _STATUS: dict[str, Status] = {name: name for name in get_args(Status)}
-_RANK: dict[Status, int] = {"ok": 0, "nodata": 1, "quarantined": 2, "failed": 3}
+RANK: dict[Status, int] = {"ok": 0, "nodata": 1, "quarantined": 2, "failed": 3}
 """Which of several records of a task counts: two coordinators may have come to different ends."""
 
 
@@ -63,13 +63,13 @@ def line_of(data: bytes) -> Line:
 
 def outranks(one: Status, other: Status) -> bool:
     """Whether a status counts rather than another one of the same task."""
-    return _RANK[one] < _RANK[other]
+    return RANK[one] < RANK[other]
 
 
 def ordered(lines: Iterable[Line]) -> list[Line]:
     """Sort by task; in a task the one that counts comes first, and of several failures the last."""
     latest = sorted(lines, key=lambda line: (line.finished, line.data), reverse=True)
-    return sorted(latest, key=lambda line: (line.key, _RANK[line.status]))
+    return sorted(latest, key=lambda line: (line.key, RANK[line.status]))
 
 
 def write_lines(lines: Iterable[Line]) -> bytes:
@@ -132,7 +132,7 @@ class Segments:
             self._keys.pop(name, None)
             return None
         try:
-            lines = _unpacked(data)
+            lines = _unpacked(data, prefix=name.removeprefix(FOLDER)[:2])
         except (OSError, EOFError, ValueError, zlib.error) as error:
             raise ReadError(
                 f"{self._objects.label}/{name} is damaged ({error}). Delete it: its tasks then run again, and write "
@@ -142,14 +142,17 @@ class Segments:
         return lines
 
 
-def _unpacked(data: bytes) -> list[Line]:
+def _unpacked(data: bytes, *, prefix: str) -> list[Line]:
     lines, total = [], 0
     with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
         while text := file.readline(LINE_BYTES + 2):
             total += len(text)
             if not text.endswith(b"\n") or total > _PLAIN_BYTES:
                 raise ValueError("a line without end" if total <= _PLAIN_BYTES else "too large")
-            lines.append(line_of(text[:-1]))
+            line = line_of(text[:-1])
+            if line.key[:2] != prefix:
+                raise ValueError(f"a record of {line.key[:40]!r}")
+            lines.append(line)
     return lines
 
 
