@@ -48,6 +48,13 @@ class CellArray:
         """Whether there is such a time."""
         return stamp(time) in self.rows
 
+    def must_know(self, time: str, kind: type[ReadError | WriteError]) -> None:
+        """Raise where there is no such time."""
+        if not self.knows(time):
+            raise kind(
+                f"{self.label} has no time {time}. Expected one that the campaign was prepared for: start it again."
+            )
+
     def read(self, what: Task | Record) -> Codes:
         """Return the codes of a task or record, or raise a ReadError."""
         box = self._box(what.time, what.region)

@@ -164,10 +164,7 @@ class ZarrSink(BaseSink):
         found = open_array(self._store(url), label=label_of(url), kind=kind)
         with self._lock:
             self._opened[name] = found
-        if not found.knows(time):
-            raise kind(
-                f"{found.label} has no time {time}. Expected one that the campaign was prepared for: start it again."
-            )
+        found.must_know(time, kind)
         return found
 
 
