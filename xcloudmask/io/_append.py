@@ -142,7 +142,7 @@ def reserve_dates(mask: xr.DataArray, held: HeldStore, *, dim: Hashable) -> None
     for start, stop in runs(places, unit=1, total=total):
         part = coords.isel({dim: [rows[place] for place in range(start, stop)]})
         _write_coords(held, part, {dim: slice(start, stop)})
-    _finish(held, ((),))
+    _finish(held, ([],))
 
 
 def write_region(mask: xr.DataArray, held: HeldStore, *, region: Any, compute: bool) -> Any:

@@ -143,7 +143,8 @@ def open_array(store: Any, *, label: str, kind: type[ReadError | WriteError], gr
     with naming(label, kind):
         try:
             opened = zarr.open_group(store, path=group, mode="r" if store.read_only else "r+")
-            array, times = opened[DEFAULT_NAME], opened["time"]
+            array: Any = opened[DEFAULT_NAME]
+            times: Any = opened["time"]
         except (FileNotFoundError, KeyError) as error:
             raise kind(
                 f"{label} holds no masks of a campaign. Expected a store that was prepared for this cell: start the "

@@ -175,7 +175,7 @@ def digest_of(codes: Codes) -> str:
     >>> digest_of(np.zeros((2, 3), np.uint8)) == digest_of(np.zeros((3, 2), np.uint8).T)
     True
     """
-    return hashlib.sha256(np.ascontiguousarray(codes)).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(codes).data).hexdigest()
 
 
 def class_shares(codes: Codes, *, style: str = "4-class") -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -142,7 +143,7 @@ class CogSink(BaseSink):
         planes = [
             untyped.from_delayed(delayed(read, pure=True)(file), shape=cell.shape, dtype=np.uint8) for file in files
         ]
-        mask = _template(about | {"steps": {time: about["steps"][time] for time in files.values()}})
+        mask = _template({**about, "steps": {time: about["steps"][time] for time in files.values()}})
         return mask.copy(data=untyped.stack(planes))
 
     def _put(self, task: Task, codes: Codes) -> None:
@@ -205,7 +206,7 @@ class CogSink(BaseSink):
 
 def _file_name(cell: str, time: str) -> str:
     """Return the name of a file: by cell and time, so that a scene that was processed anew takes the place of it."""
-    found = stamp(time).item()
+    found: dt.datetime = stamp(time).astype(object)
     return f"{cell}_{found:%Y%m%dT%H%M%S}{f'{found:%f}' if found.microsecond else ''}.tif"
 
 

@@ -76,7 +76,7 @@ class ZarrSink(BaseSink):
         # Object stores answer in their own time; on disks threads would not help.
         with ThreadPoolExecutor(1 if local_path(self.job.store) is not None else _THREADS) as pool:
             while batch := list(islice(pending, 8 * _THREADS)):
-                list(pool.map(lambda one: self._prepare(template(*one, wanted), cell_name(one[0])), batch))
+                list(pool.map(lambda one: self._prepare(template(one[0], one[1], wanted), cell_name(one[0])), batch))
 
     def read(self, what: Task | Record) -> Codes:
         """Return the codes that the store holds.
