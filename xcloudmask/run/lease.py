@@ -126,7 +126,9 @@ def hold_lease(
     """
     with ExitStack() as stack:
         locked = stack.enter_context(_locked(objects))
-        me = _Acquiring(objects, locked=locked, clock=clock, sleep=sleep).acquire(_myself(beat_s, limit_s, clock()))
+        me = _Acquiring(objects=objects, locked=locked, clock=clock, sleep=sleep).acquire(
+            _myself(beat_s, limit_s, clock())
+        )
         lease, stop = Lease(me), threading.Event()
         _OWN.add(me.token)
         stack.callback(_release, objects, me)
