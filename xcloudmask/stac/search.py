@@ -19,7 +19,7 @@ from xcloudmask.stac.read import BAD_ITEM, check_bbox, parse_range
 if TYPE_CHECKING:
     import pystac
 
-__all__ = ["search"]
+__all__ = ["search", "search_pages"]
 
 _LIMIT = 1000
 _TIMEOUT_S = 60
@@ -86,11 +86,72 @@ def search(
     >>> search("earth-search", collections="sentinel-2-c1-l2a", bbox=(9.0, 47.0, 9.5, 47.5),
     ...        datetime="2024-06", query={"eo:cloud_cover": {"lt": 60}})  # doctest: +SKIP
     """
-    pystac_client = require("pystac_client", extra="stac")
-    root = resolve_url(url)
     most = _LIMIT if limit is None else limit
     if isinstance(most, bool) or not isinstance(most, int) or most < 1 or page_size < 1:
         raise ArgumentError(f"limit={limit!r}, page_size={page_size!r}: expected whole numbers of 1 or more.")
+    items: list[pystac.Item] = []
+    found = search_pages(
+        url,
+        collections=collections,
+        bbox=bbox,
+        geometry=geometry,
+        datetime=datetime,
+        query=query,
+        filter=filter,
+        ids=ids,
+        sortby=sortby,
+        page_size=min(page_size, most + 1),
+        headers=headers,
+    )
+    for page in found:
+        items += page
+        if len(items) >= most and limit is not None:
+            return items[:most]
+        if len(items) > most:
+            raise CatalogueError(
+                f"{redact(resolve_url(url))} has more than {most} items for this search. Narrow it by bbox, dates or "
+                "query, or type limit=... for more."
+            )
+    return items
+
+
+def search_pages(
+    url: str,
+    *,
+    collections: str | Sequence[str],
+    bbox: Sequence[float] | None = None,
+    geometry: Mapping[str, Any] | Any | None = None,
+    datetime: str | None = None,
+    query: Mapping[str, Any] | None = None,
+    filter: str | Mapping[str, Any] | None = None,  # noqa: A002  # as the STAC API calls it
+    ids: Sequence[str] | None = None,
+    sortby: str | Sequence[str] | None = None,
+    page_size: int = 100,
+    headers: Mapping[str, str] | None = None,
+) -> Iterator[list[pystac.Item]]:
+    """Search a STAC API page by page, so that any number of items is never in memory at once.
+
+    Parameters
+    ----------
+    url, collections, bbox, geometry, datetime, query, filter, ids, sortby, page_size, headers
+        As in `search`.
+
+    Yields
+    ------
+    list of pystac.Item
+
+    Raises
+    ------
+    CatalogueError, ArgumentError
+        As `search`.
+
+    Examples
+    --------
+    >>> for page in search_pages("earth-search", collections="sentinel-2-c1-l2a", datetime="2024"):  # doctest: +SKIP
+    ...     print(len(page))
+    """
+    pystac_client = require("pystac_client", extra="stac")
+    root = resolve_url(url)
     if bbox is not None and geometry is not None:
         raise ArgumentError("bbox and geometry are both given. Expected one of them.")
     if datetime is not None:
@@ -112,12 +173,14 @@ def search(
     with _errors(root):
         client = pystac_client.Client.open(root, headers=dict(headers or {}), timeout=_TIMEOUT_S)
         # pystac-client takes `limit` for the size of a page.
-        asked = client.search(**options, limit=min(page_size, most + 1), max_items=None)
+        asked = client.search(**options, limit=page_size, max_items=None)
         _stay(root, asked.url)
-        items = _collect(asked, root, most=most, bounded=limit is not None)
-    if not items:
+    empty = True
+    for page in _pages(asked, root):
+        empty = empty and not page
+        yield page
+    if empty:
         _check_collections(root, names, headers)
-    return items
 
 
 def _check_collections(root: str, names: Sequence[str], headers: Mapping[str, str] | None) -> None:
@@ -142,23 +205,20 @@ def _get(url: str, headers: Mapping[str, str] | None) -> Any:
         return {}
 
 
-def _collect(asked: Any, root: str, *, most: int, bounded: bool) -> list[pystac.Item]:
+def _pages(asked: Any, root: str) -> Iterator[list[pystac.Item]]:
     library: Any = require("pystac", extra="stac")
-    items: list[pystac.Item] = []
-    # pystac-client ends at a page without items, so that this loop ends.
-    for page in asked.pages_as_dicts():
-        items += [_item(feature, library, root) for feature in page.get("features") or ()]
-        if len(items) >= most and bounded:
-            return items[:most]
-        if len(items) > most:
-            raise CatalogueError(
-                f"{redact(root)} has more than {most} items for this search. Narrow it by bbox, dates or query, or "
-                "type limit=... for more."
-            )
+    # pystac-client ends at a page without items, so that this ends.
+    pages = asked.pages_as_dicts()
+    while True:
+        with _errors(root):
+            page = next(pages, None)
+            if page is None:
+                return
+            items = [_item(feature, library, root) for feature in page.get("features") or ()]
+        yield items
         for link in page.get("links") or ():
             if link.get("rel") == "next":
                 _stay(root, link.get("href"))
-    return items
 
 
 def _stay(root: str, href: Any) -> None:
