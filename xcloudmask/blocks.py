@@ -16,6 +16,7 @@ from xcloudmask.classes import NODATA, CloudClass, get_style, merge_probabilitie
 from xcloudmask.halo import BlockPlace, Tile
 from xcloudmask.models.backends.protocol import NetRunner
 from xcloudmask.models.cache import get_runner
+from xcloudmask.models.device_rule import uses_device_engine
 from xcloudmask.normalize import BandStatistics
 from xcloudmask.resample import bilinear_up, block_mean
 from xcloudmask.settings import EngineSettings
@@ -68,6 +69,10 @@ def predict_block(
     >>> int(predict_block(np.full((1, 3, 64, 64), np.nan), places=(place, place), settings=settings).min())
     255
     """
+    if uses_device_engine(settings):
+        from xcloudmask.models.device_engine import predict_on_device
+
+        return predict_on_device(block, places=places, settings=settings, scene=scene, scales=scales)
     images = [
         prepare(
             image,

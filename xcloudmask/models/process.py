@@ -16,10 +16,13 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TypeVar
 
 from xcloudmask.errors import ArgumentError
 
 __all__ = ["Share", "configured", "keep_freed_memory", "limit_torch_threads", "malloc_environment", "share_of_cores"]
+
+T = TypeVar("T")
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # <malloc.h>
 _KEEP_BYTES, _PAD_BYTES = 2**31 - 1, 256 * 2**20
@@ -39,8 +42,8 @@ class Share:
     """Threads that each of them may use."""
 
 
-def configured(name: str, default: str, choices: Sequence[str]) -> str:
-    """Return a word of dask's configuration in this process.
+def configured(name: str, default: T, choices: Sequence[T]) -> T:
+    """Return a value of dask's configuration in this process.
 
     Parameters
     ----------
@@ -53,7 +56,7 @@ def configured(name: str, default: str, choices: Sequence[str]) -> str:
 
     Returns
     -------
-    str
+    one of the choices
 
     Raises
     ------
@@ -67,7 +70,7 @@ def configured(name: str, default: str, choices: Sequence[str]) -> str:
     """
     import dask.config
 
-    value: str = dask.config.get(name, default)
+    value: T = dask.config.get(name, default)
     if value not in choices:
         raise ArgumentError(
             f"dask's configuration has {name} = {value!r}. Expected {' or '.join(map(repr, choices))}. Type "
