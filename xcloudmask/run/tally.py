@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from xcloudmask._tables import html_table
 from xcloudmask.run.task import Record, Status
 
-__all__ = ["CampaignStatus", "Tally", "reason_kind", "tally"]
+__all__ = ["STATUSES", "CampaignStatus", "Tally", "reason_kind", "tally"]
 
 STATUSES: tuple[Status, ...] = ("ok", "nodata", "failed", "quarantined")
 _MOST_FAILURES = 500
@@ -97,6 +98,11 @@ class CampaignStatus:
         rows += [("reason", f"{count:,} x {text}") for text, count in self.reasons[:10]]
         rows.append(("coordinator", self.holder or "none"))
         return rows
+
+    def to_json(self) -> str:
+        """Return the status as a JSON document."""
+        more = {"finished": self.finished, "pending": self.pending, "complete": self.complete}
+        return json.dumps(asdict(self) | more, indent=1)
 
     def __str__(self) -> str:
         """Return a page of text."""
