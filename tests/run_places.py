@@ -1,0 +1,45 @@
+"""Records and stores for tests of campaigns: in memory, in a folder, on an S3 server of this machine."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import fsspec
+import pytest
+
+from xcloudmask.run.task import Record, Region, Status
+
+_NUMBERS = itertools.count()
+
+
+def record_of(key: str, status: Status = "ok", **changes: Any) -> Record:
+    """Return a record as a worker makes it."""
+    region = Region(y=(0, 8), x=(0, 16))
+    fields: dict[str, Any] = {"name": f"32TPS-{key}", "cell": "32TPS", "time": "2024-01-01T00:00:00", "ids": ("a",)}
+    return Record(key=key, status=status, region=region, **(fields | changes))
+
+
+def memory_url() -> str:
+    """Return a place in memory that nobody has used."""
+    return f"memory://xcloudmask-tests/{next(_NUMBERS)}"
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Return the URL of an empty bucket; the credentials are in the environment."""
+    boto3 = pytest.importorskip("boto3")
+    pytest.importorskip("s3fs")
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": f"http://{s3_endpoint}",
+    }.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    name = f"campaigns-{next(_NUMBERS)}"
+    client.create_bucket(Bucket=name)
+    yield f"s3://{name}"
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
