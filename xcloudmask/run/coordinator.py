@@ -20,6 +20,8 @@ __all__ = ["PROCESS", "RunResult", "Watcher", "prepare_cluster", "run_tasks"]
 
 PROCESS = "xcloudmask.run.process:process_task"
 """What does a task, by default."""
+IN_TRANSACTION = "xcloudmask.run.process:process_in_transaction"
+"""What does a task of a transactional store: takes a token beside the task, and returns one beside the record."""
 
 _TAKE_S = 0.5
 _LOOK_S = 5.0
@@ -75,6 +77,7 @@ def run_tasks(
     client: Any,
     *,
     process: str | Process = PROCESS,
+    in_transaction: str | Callable[..., Any] = IN_TRANSACTION,
     window: int = 1000,
     timeout_s: float | None = None,
     on_record: Callable[[Record], None] | None = None,
@@ -95,6 +98,8 @@ def run_tasks(
         ``distributed.Client`` of any cluster.
     process
         What does a task: ``"module:function"``, or a function that workers can import.
+    in_transaction
+        What does a task where `sink` is transactional: takes a task and a token, returns a record and a token.
     window
         Tasks in flight; of a transactional store also the tasks of a commit.
     timeout_s
@@ -145,7 +150,12 @@ def run_tasks(
     prepare_cluster(client, job=first.job if warm or (warm is None and name == PROCESS) else None)
     transactional = bool(getattr(sink, "transactional", False))
     run = _Run(
-        flight=Flight(client, process=name, timeout_s=timeout_s, hold=transactional),
+        flight=Flight(
+            client,
+            process=name,
+            timeout_s=timeout_s,
+            in_transaction=process_name(in_transaction) if transactional else None,
+        ),
         client=client,
         on_record=on_record,
         watchers=watchers,

@@ -37,9 +37,12 @@ class _Flying:
 class Flight:
     """The tasks that a client has on its cluster."""
 
-    def __init__(self, client: Any, *, process: str, timeout_s: float | None = None, hold: bool = False) -> None:
-        """`hold` keeps tasks that have to run alone until `release` is called."""
-        self._client, self._hold = client, hold
+    def __init__(
+        self, client: Any, *, process: str, timeout_s: float | None = None, in_transaction: str | None = None
+    ) -> None:
+        """Where `in_transaction` is what does a task with a token, tasks that have to run alone wait for `release`."""
+        self._client, self._hold = client, in_transaction is not None
+        self._with_token = {"process": in_transaction, "timeout_s": timeout_s}
         self._held: list[_Flying] = []
         self._closing = False
         self._arguments = {"process": process, "timeout_s": timeout_s}
@@ -164,7 +167,7 @@ class Flight:
             return
         self.check()
         lines = [data for _, data in chosen.values()]
-        arguments = self._arguments if alone or self._token is None else self._arguments | {"token": self._token}
+        arguments = self._arguments if alone or self._token is None else self._with_token | {"token": self._token}
         with _cluster_errors(self._client):
             futures = self._client.map(
                 run_alone if alone else run_shared, lines, key=list(chosen), pure=False, **arguments

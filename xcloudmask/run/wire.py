@@ -149,7 +149,7 @@ def ended(task: Task, status: Literal["failed", "quarantined"], reason: str, *, 
     return Outcome(record=record, written=False)
 
 
-def process_name(process: str | Process) -> str:
+def process_name(process: str | Callable[..., Any]) -> str:
     """Return the name under which every process can import a function.
 
     Parameters

@@ -77,54 +77,25 @@ def outcome_of(task: Task, process: str, *, token: Any = None) -> Outcome:
     process
         ``"module:function"`` that does it.
     token
-        Of the transaction of a store; None for none.
+        Of the transaction of a store: `process` is called with it, and returns record and token. None for none.
 
     Returns
     -------
     Outcome
     """
     from xcloudmask.run.faults import FatalError
-    from xcloudmask.run.stores import open_sink
 
     try:
         if token is None:
             return Outcome(record=resolve(process)(task))
-        sink = Transaction(open_sink(task.job), token)
-        does: Any = resolve(process)
-        record = does(task, sink=sink)
-        # What counts in the ledger is the commit, which is still to come.
-        return Outcome(record=record, written=False, token=sink.written)
+        in_transaction: Any = resolve(process)
+        record, changed = in_transaction(task, token)
+        # The ledger may say so only after the commit, which is still to come.
+        return Outcome(record=record, written=False, token=changed if record.digest else None)
     except FatalError as error:
         return Outcome(fatal=str(error))
     except Exception as error:  # noqa: BLE001 - whatever it is, the other tasks go on
         return ended(task, "failed", f"{type(error).__name__}: {error}")
-
-
-class Transaction:
-    """A transactional store with the token of a window: `write` as of any other store.
-
-    Parameters
-    ----------
-    sink
-        The store.
-    token
-        From its `begin`.
-    """
-
-    transactional = True
-
-    def __init__(self, sink: Any, token: Any) -> None:
-        self._sink, self._token = sink, token
-        self.written: Any = None
-        """What the commit wants; None while nothing was written."""
-
-    def write(self, task: Task, codes: Any) -> str:
-        """Write the codes of a task; return their digest."""
-        digest, self.written = self._sink.write(task, codes, self._token)
-        return str(digest)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sink, name)
 
 
 def prepare_worker(*, model: str, sha256: str, options: dict[str, Any], nanny: bool) -> None:
