@@ -19,7 +19,13 @@ LEFT, RIGHT = Region(y=(0, 8), x=(0, 8)), Region(y=(0, 8), x=(8, 16))
 def source(name, *, fingerprint="1", place="a", day=1, **document):
     time = f"2024-01-{day:02d}T10:00:00"
     return Source(
-        name=name, fingerprint=fingerprint, place=place, time=time, cell=CELL, document={"id": name, **document}
+        name=name,
+        fingerprint=fingerprint,
+        place=place,
+        family=place,
+        time=time,
+        cell=CELL,
+        document={"id": name, **document},
     )
 
 

@@ -15,13 +15,15 @@ __all__ = ["SCHEMA", "Changes", "Skip", "Source", "Step", "Tally", "pack", "unpa
 
 SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE cells (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, grid BLOB NOT NULL);
+CREATE TABLE cells (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, grid BLOB NOT NULL, family TEXT NOT NULL);
 CREATE TABLE sources (
     id INTEGER PRIMARY KEY, collection TEXT NOT NULL, name TEXT NOT NULL, fingerprint TEXT NOT NULL,
-    place TEXT NOT NULL, time TEXT NOT NULL, grid BLOB NOT NULL, document BLOB NOT NULL, replaced_by INTEGER,
-    UNIQUE (collection, name)
+    place TEXT NOT NULL, family TEXT NOT NULL, time TEXT NOT NULL, grid BLOB NOT NULL, document BLOB NOT NULL,
+    replaced_by INTEGER, slot TEXT, cell INTEGER, UNIQUE (collection, name)
 );
 CREATE INDEX sources_place ON sources (place, time);
+CREATE INDEX sources_family ON sources (family);
+CREATE INDEX sources_cell ON sources (cell, slot);
 CREATE TABLE steps (id INTEGER PRIMARY KEY, cell INTEGER NOT NULL, time TEXT NOT NULL, UNIQUE (cell, time));
 CREATE TABLE tasks (
     step INTEGER NOT NULL, y0 INTEGER NOT NULL, x0 INTEGER NOT NULL, y1 INTEGER NOT NULL, x1 INTEGER NOT NULL,
@@ -45,10 +47,12 @@ class Source:
     """Other where the scene was processed anew."""
     place: str
     """Where it lies, in words: scenes that replace one another have it in common."""
+    family: str
+    """What scenes have in common that may lie in one cell: sensor, name of the cell, and pixels that coincide."""
     time: str
     """ISO 8601, UTC, without zone."""
     cell: Cell
-    """Its own grid, and the name that a cell of it gets."""
+    """Its own grid, and the name that its cell gets."""
     document: Mapping[str, Any]
     """What a task needs to read it: see `Task.sources`."""
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -18,9 +18,10 @@ from types import TracebackType
 from typing import Any
 
 from xcloudmask.errors import ReadError, WriteError
-from xcloudmask.run._database import FORMAT, as_cell, as_job, connect, reading, without_done
-from xcloudmask.run._rows import SCHEMA, Changes, Skip, Source, Step, Tally, pack, unpack
-from xcloudmask.run.task import Cell, Job, Region, Task, task_key
+from xcloudmask.run._database import FORMAT, as_job, connect, reading, without_done
+from xcloudmask.run._draft import Draft
+from xcloudmask.run._rows import SCHEMA, Changes, Skip, Source, Step, Tally, unpack
+from xcloudmask.run.task import Cell, Job, Region, Task
 
 __all__ = ["Changes", "Manifest", "Skip", "Source", "Step", "Tally"]
 
@@ -34,7 +35,7 @@ _TASKS = """
 _AFTER = "(t.step, t.y0, t.x0) > (?, ?, ?) AND {where} ORDER BY t.step, t.y0, t.x0 LIMIT ?"
 
 
-class Manifest:
+class Manifest(Draft):
     """What a campaign has to do.
 
     Made by `xcloudmask.run.plan.make_plan`. A context manager: it closes the file.
@@ -53,7 +54,7 @@ class Manifest:
     >>> import tempfile
     >>> job = Job(store="masks", kind="zarr", model="default", model_sha256="ab")
     >>> cell = Cell(name="a", crs="EPSG:32632", transform=(10.0, 0.0, 0.0, 0.0, -10.0, 0.0), shape=(8, 8))
-    >>> scene = Source(name="s", fingerprint="1", place="a", time="2024-01-01", cell=cell, document={"id": "s"})
+    >>> scene = Source(name="s", fingerprint="1", place="a", family="a", time="2024-01-01", cell=cell, document={})
     >>> with tempfile.TemporaryDirectory() as folder, Manifest.create(Path(folder) / "m.sqlite", job) as manifest:
     ...     _ = manifest.add_sources([scene])
     ...     manifest.add_cells([cell])
@@ -202,13 +203,15 @@ class Manifest:
             rows = self._db.execute("SELECT time FROM steps WHERE cell = ? ORDER BY id", (number,))
             yield cell, tuple(time for (time,) in rows)
 
-    def steps(self) -> Iterator[Step]:
-        """Yield the time steps with the ids of their scenes, in the order of the tasks."""
-        names = {number: cell.name for number, cell in self._cells()}
-        for number, cell, time in self._db.execute("SELECT id, cell, time FROM steps ORDER BY id"):
+    def steps(self, cell: str | None = None) -> Iterator[Step]:
+        """Yield the time steps, of one cell or of all, with the ids of their scenes, in the order of the tasks."""
+        names = {number: one.name for number, one in self._cells()}
+        where = "" if cell is None else "WHERE cell = (SELECT id FROM cells WHERE name = ?)"
+        query = f"SELECT id, cell, time FROM steps {where} ORDER BY id"  # noqa: S608
+        for number, place, time in self._db.execute(query, () if cell is None else (cell,)):
             rows = self._db.execute("SELECT sources FROM tasks WHERE step = ?", (number,)).fetchall()
             found = dict.fromkeys(one for (text,) in rows for one in json.loads(text))
-            yield Step(cell=names[cell], time=time, ids=tuple(map(self._name, sorted(found))), tasks=len(rows))
+            yield Step(cell=names[place], time=time, ids=tuple(map(self._name, found)), tasks=len(rows))
 
     def skipped(self) -> Iterator[Skip]:
         """Yield the scenes that could not be planned."""
@@ -234,120 +237,6 @@ class Manifest:
             found.update(f"\n{key}".encode())
         return found.hexdigest()
 
-    # -- planning ----------------------------------------------------------------------------------------------------
-
-    def add_sources(self, sources: Iterable[Source]) -> Changes:
-        """Add scenes; those that are there already get their new document and fingerprint.
-
-        Parameters
-        ----------
-        sources
-            In any order.
-
-        Returns
-        -------
-        Changes
-            How many are new, and how many have another fingerprint than before.
-        """
-        new, changed = 0, 0
-        for source in sources:
-            name = (source.collection, source.name)
-            query = "SELECT fingerprint FROM sources WHERE collection = ? AND name = ?"
-            before = self._db.execute(query, name).fetchone()
-            new, changed = new + (before is None), changed + (before is not None and before[0] != source.fingerprint)
-            values = (*name, source.fingerprint, source.place, source.time, pack(asdict(source.cell)))
-            self._db.execute(
-                "INSERT INTO sources (collection, name, fingerprint, place, time, grid, document) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (collection, name) DO UPDATE SET "
-                "fingerprint = excluded.fingerprint, place = excluded.place, time = excluded.time, "
-                "grid = excluded.grid, document = excluded.document",
-                (*values, pack(source.document)),
-            )
-        return Changes(new, changed)
-
-    def sources(self, place: str) -> Iterator[tuple[int, Source]]:
-        """Yield number and scene of all that lie in a place, by date and name, also those that others replace."""
-        query = "SELECT * FROM sources WHERE place = ? ORDER BY time, name, collection"
-        for number, collection, name, fingerprint, where, time, grid, document, _ in self._db.execute(query, (place,)):
-            yield (
-                number,
-                Source(
-                    name=name,
-                    collection=collection,
-                    fingerprint=fingerprint,
-                    place=where,
-                    time=time,
-                    cell=as_cell(unpack(grid)),
-                    document=unpack(document),
-                ),
-            )
-
-    def places(self) -> list[str]:
-        """Return all places, sorted."""
-        return [place for (place,) in self._db.execute("SELECT DISTINCT place FROM sources ORDER BY place")]
-
-    def replace_sources(self, replaced: Iterable[tuple[int, int]]) -> None:
-        """Note that scenes are replaced by others: pairs of the number of the old one and of the new one."""
-        self._db.executemany("UPDATE sources SET replaced_by = ? WHERE id = ?", ((new, old) for old, new in replaced))
-
-    def grids(self) -> Iterator[tuple[str, Cell]]:
-        """Yield place and grid of all scenes that count, each once, sorted."""
-        query = "SELECT DISTINCT place, grid FROM sources WHERE replaced_by IS NULL"
-        found = [(place, as_cell(unpack(grid))) for place, grid in self._db.execute(query)]
-        yield from sorted(found, key=lambda pair: (pair[0], pair[1].crs, pair[1].transform, pair[1].shape))
-
-    def add_cells(self, cells: Iterable[Cell]) -> None:
-        """Add grids that have no cell of their name yet."""
-        rows = ((cell.name, pack(asdict(cell))) for cell in cells)
-        self._db.executemany("INSERT OR IGNORE INTO cells (name, grid) VALUES (?, ?)", rows)
-
-    def put_step(self, cell: str, time: str, regions: Iterable[tuple[Region, Sequence[int]]]) -> tuple[int, int]:
-        """Add a time step, or put new tasks in the place of those whose scenes changed.
-
-        Parameters
-        ----------
-        cell
-            Its name.
-        time
-            Of the step.
-        regions
-            Each with the numbers of its scenes, the first on top.
-
-        Returns
-        -------
-        tuple of int
-            Tasks that are new, and tasks that took the place of others.
-        """
-        number, grid = self._cell_row(cell)
-        self._db.execute("INSERT OR IGNORE INTO steps (cell, time) VALUES (?, ?)", (number, time))
-        (step,) = self._db.execute("SELECT id FROM steps WHERE cell = ? AND time = ?", (number, time)).fetchone()
-        before = {
-            (y, x): key for y, x, key in self._db.execute("SELECT y0, x0, key FROM tasks WHERE step = ?", (step,))
-        }
-        added, replaced = 0, 0
-        for region, scenes in regions:
-            key = self._key(grid, time, region, scenes)
-            old = before.get((region.y[0], region.x[0]))
-            if old != key:
-                added, replaced = added + (old is None), replaced + (old is not None)
-                row = (step, region.y[0], region.x[0], region.y[1], region.x[1], key, json.dumps(list(scenes)))
-                self._db.execute("INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-        return added, replaced
-
-    def add_skips(self, skips: Iterable[Skip]) -> None:
-        """Note scenes that cannot be planned."""
-        rows = ((skip.collection, skip.name, skip.why) for skip in skips)
-        self._db.executemany("INSERT OR REPLACE INTO skips VALUES (?, ?, ?)", rows)
-
-    def note(self, name: str, value: Any) -> None:
-        """Keep a fact about the plan, as JSON."""
-        self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, json.dumps(value, sort_keys=True)))
-
-    def fact(self, name: str) -> Any:
-        """Return a fact about the plan; None where there is none."""
-        found = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
-        return None if found is None else json.loads(found[0])
-
     # -- rows --------------------------------------------------------------------------------------------------------
 
     def _rows_to_tasks(self, database: sqlite3.Connection, rows: Iterable[Any]) -> Iterator[Task]:
@@ -371,22 +260,8 @@ class Manifest:
                 job=self.job,
             )
 
-    def _cells(self, database: sqlite3.Connection | None = None) -> Iterator[tuple[int, Cell]]:
-        for number, grid in (database or self._db).execute("SELECT id, grid FROM cells ORDER BY id"):
-            yield number, as_cell(unpack(grid))
-
-    def _cell_row(self, name: str) -> tuple[int, Cell]:
-        number, grid = self._db.execute("SELECT id, grid FROM cells WHERE name = ?", (name,)).fetchone()
-        return number, as_cell(unpack(grid))
-
     def _name(self, number: int) -> str:
         return str(self._db.execute("SELECT name FROM sources WHERE id = ?", (number,)).fetchone()[0])
-
-    def _key(self, cell: Cell, time: str, region: Region, scenes: Sequence[int]) -> str:
-        query = "SELECT name, fingerprint FROM sources WHERE id = ?"
-        found = [self._db.execute(query, (number,)).fetchone() for number in scenes]
-        names, fingerprints = (tuple(str(row[column]) for row in found) for column in (0, 1))
-        return task_key(job=self.job, cell=cell, time=time, region=region, ids=names, fingerprints=fingerprints)
 
 
 def _paged(database: sqlite3.Connection, where: str) -> Iterator[Any]:

@@ -14,7 +14,7 @@ from xcloudmask.stac.items import platform_of, processing_baseline, product_name
 if TYPE_CHECKING:
     import pystac
 
-__all__ = ["Duplicate", "dedupe", "duplicates"]
+__all__ = ["Duplicate", "cell_of", "dedupe", "duplicates"]
 
 _SENTINEL2 = re.compile(r"(S2[A-D])_MSI(L1C|L2A)_(\d{8}T\d{6})_N\d{4}_R\d{3}_T(\w{5})_(\d{8}T\d{6})")
 _DATATAKE = re.compile(r"G(S2[A-D])_(\d{8}T\d{6})_\d{6}_N\d\d\.\d\d")
@@ -106,6 +106,32 @@ def duplicates(items: Iterable[pystac.Item]) -> list[Duplicate]:
         for members in _scenes(items)
         for dropped in members[1:]
     ]
+
+
+def cell_of(item: pystac.Item) -> str | None:
+    """Return the cell of the product's own grid that an item lies in, or None where the product has none.
+
+    Parameters
+    ----------
+    item
+        Of any catalogue.
+
+    Returns
+    -------
+    str or None
+        MGRS tile (``"31UDQ"``) of Sentinel-2 and HLS; path and row (``"198026"``) of Landsat.
+
+    Examples
+    --------
+    >>> import datetime as dt, pystac
+    >>> cell_of(pystac.Item("LC08_L2SP_198026_20240514_20240520_02_T1", None, None, dt.datetime(2024, 5, 14), {}))
+    '198026'
+    """
+    found = _sentinel2(item) or _landsat(item)
+    if found is not None:
+        return str(found.scene[3])
+    hls = _hls(item)
+    return None if hls is None else str(hls.scene[2])
 
 
 def _scenes(items: Iterable[pystac.Item]) -> list[list[pystac.Item]]:
