@@ -25,7 +25,7 @@ from torch import nn
 
 from benchmarks.finetune import SIZE_PX, Bank, fine_tune, start_model, write_model
 from xcloudmask.evaluate import pool, scores
-from xcloudmask.training.data import BANDS, Patch
+from xcloudmask.training.data import BANDS, Patch, load_patches
 from xcloudmask.training.labels import ANY
 from xcloudmask.training.score import load_split, source_of
 from xcloudmask.training.selection import Chip, rank_chips
@@ -36,7 +36,6 @@ STRATEGIES: Mapping[str, float | None] = {"random": None, "default": DIVERSITY, 
 """Name: diversity; None chooses by chance."""
 MEASURES = ("agreement", "cloud_ba")
 _TEST_PX = 256
-_PER_SCENE = 4
 _SPLITS = {"dev": (1, 0), "final": (0, None)}
 """Which third of the scenes is the test, and which is left out; dev, for choosing a method, never sees final's test."""
 _FIRST_SEED = {"dev": 0, "final": 100}
@@ -59,6 +58,8 @@ class Plan:
     """Of the start model."""
     bank: int = 256
     """Simulated samples of the fine-tunings."""
+    clear: float = 0.0
+    """Share of the pool that is clear images without a cloud, as most of an archive is."""
 
 
 def third(patch: Patch) -> int:
@@ -80,12 +81,22 @@ def split_scenes(patches: Sequence[Patch], *, test: int, left_out: int | None) -
     return pool_chips, tests
 
 
-def chips_of(patch: Patch) -> list[Patch]:
-    """Chips of a scene, far apart where it is large."""
-    height, width = patch.valid.shape
-    rows, columns = (np.linspace(0, side - SIZE_PX, 2).astype(int) for side in (height, width))
-    chips = [cut(patch, int(row), int(column), SIZE_PX) for row in rows for column in columns][:_PER_SCENE]
+def chips_of(patch: Patch, *, along: int | None = 2) -> list[Patch]:
+    """Chips of a scene, so many along each side; None takes as many as overlap by half."""
+    rows, columns = (
+        np.linspace(0, side - SIZE_PX, along or 1 + 2 * (side - SIZE_PX) // SIZE_PX).astype(int)
+        for side in patch.valid.shape
+    )
+    chips = [cut(patch, int(row), int(column), SIZE_PX) for row in rows for column in columns]
     return [chip for chip in chips if chip.valid.any() and (chip.allowed != ANY).any()]
+
+
+def clear_chips(data: Path, *, test: int, left_out: int | None) -> list[Patch]:
+    """Chips of clear images of the places whose scenes are in the pool."""
+    backgrounds = load_patches(data, splits=("background",))
+    return [
+        chip for patch in backgrounds if third(patch) not in (test, left_out) for chip in chips_of(patch, along=None)
+    ]
 
 
 def cut(patch: Patch, row: int, column: int, side: int) -> Patch:
@@ -115,12 +126,23 @@ def measure(net: nn.Module, tests: Sequence[Patch]) -> dict[str, float]:
 
 
 def run(
-    name: str, start: nn.Module, bank: Bank, candidates: list[Patch], tests: Sequence[Patch], *, plan: Plan, seed: int
+    name: str,
+    start: nn.Module,
+    bank: Bank,
+    candidates: list[Patch],
+    tests: Sequence[Patch],
+    *,
+    plan: Plan,
+    seed: int,
+    clear: Sequence[Patch] = (),
 ) -> list[dict[str, float]]:
     """One strategy with one seed: the measures after each round."""
     diversity = STRATEGIES[name]
     rng = np.random.default_rng((seed, 2))
-    left = [candidates[index] for index in rng.permutation(len(candidates))[: plan.pool]]
+    count = round(plan.pool * plan.clear)
+    left = [candidates[index] for index in rng.permutation(len(candidates))[: plan.pool - count]]
+    left += [clear[index] for index in rng.permutation(len(clear))[:count]]
+    left = [left[index] for index in rng.permutation(len(left))] if count else left
     labelled: list[Patch] = []
     net, rounds = start, []
     for budget in plan.budgets:
@@ -197,22 +219,29 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--part", choices=sorted(_SPLITS), default="final", help="dev: other scenes, to try methods")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--strategies", nargs="+", choices=list(STRATEGIES), default=list(STRATEGIES))
+    parser.add_argument("--clear", type=float, default=0.0, help="share of the pool that is images without a cloud")
+    parser.add_argument("--pool", type=int, default=Plan().pool, help="candidates that a seed draws")
+    parser.add_argument("--steps", type=int, default=Plan().steps, help="of each fine-tuning")
     parser.add_argument("--quick", action="store_true", help="tiny: to see that it runs")
     given = parser.parse_args(arguments)
     plan = Plan(budgets=(2, 4), pool=8, steps=2, start_steps=2, bank=8) if given.quick else Plan()
+    plan = plan if given.quick else replace(plan, pool=given.pool, steps=given.steps)
+    plan = replace(plan, clear=given.clear)
     test, left_out = _SPLITS[given.part]
     candidates, tests = split_scenes(load_split(given.data, "train"), test=test, left_out=left_out)
+    clear = clear_chips(given.data, test=test, left_out=left_out) if given.clear else []
     tests = tests[:4] if given.quick else tests
     start, bank = start_model(given.out, width=plan.width, steps=plan.start_steps), Bank(plan.bank, seed=1)
-    path = given.out / f"selection-{given.part}{'-quick' if given.quick else ''}.json"
+    kind = f"-clear{round(100 * given.clear)}" if given.clear else ""
+    path = given.out / f"selection-{given.part}{kind}{'-quick' if given.quick else ''}.json"
     results = json.loads(path.read_text())["results"] if path.exists() else {}
     began = measure(start, tests)
     first = _FIRST_SEED[given.part]
     for seed in map(str, range(first, first + given.seeds)):
         for name in given.strategies:
             if name not in results.setdefault(seed, {}):
-                results[seed][name] = run(name, start, bank, candidates, tests, plan=plan, seed=int(seed))
-            facts = {"start": began, "candidates": len(candidates), "tests": len(tests)}
+                results[seed][name] = run(name, start, bank, candidates, tests, plan=plan, seed=int(seed), clear=clear)
+            facts = {"start": began, "candidates": len(candidates), "clear": len(clear), "tests": len(tests)}
             rows = intervals(results, plan)
             path.write_text(json.dumps(facts | {"rows": rows, "results": results}, indent=1) + "\n")
             print(seed, name, results[seed][name], file=sys.stderr, flush=True)
