@@ -217,9 +217,10 @@ def _ready(
 def _open_cube(task: Task, options: Options) -> OpenStep:
     from xcloudmask.io.read import open_cube
 
-    path = str(task.sources[0]["cube"])
+    given = task.sources[0]["cube"]
+    path = given if isinstance(given, str) else [str(one) for one in given]
     cube = open_cube(path, **_checked(task.job.reading, _OPENING, "cubes"))
-    step = _at_time(cube, str(task.sources[0].get("time") or ""), path)
+    step = _at_time(cube, str(task.sources[0].get("time") or ""), str(path))
     y, x = spatial_dims(step)
     if (step.sizes[y], step.sizes[x]) != task.cell.shape:
         raise InputError(
