@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xcloudmask.run.frozen import Frozen, write_frozen
+from xcloudmask.run.index import open_index
 from xcloudmask.run.ledger import open_ledger
 from xcloudmask.run.manifest import Manifest, Source
 from xcloudmask.run.objects import open_objects
@@ -37,14 +38,24 @@ def regions(job: Job) -> list[Region]:
     return [Region(y=(y, y + CHUNK), x=(x, x + CHUNK)) for y in starts for x in starts]
 
 
-def make_campaign(store: Path, *, cells: tuple[Cell, ...] = (cell(),), times: tuple[str, ...] = TIMES, **job: Any) -> Job:
+def make_campaign(
+    store: Path, *, cells: tuple[Cell, ...] = (cell(),), times: tuple[str, ...] = TIMES, **job: Any
+) -> Job:
     """Plan a campaign: a scene for each cell and time, nothing masked yet."""
     store.mkdir()
     found = make_job(store, **job)
     with Manifest.create(store / MANIFEST, found) as manifest:
         for one in cells:
             scenes = [
-                Source(name=f"S_{one.name}_{time[:10]}", fingerprint="1", place=one.name, time=time, cell=one, document={})
+                Source(
+                    name=f"S_{one.name}_{time[:10]}",
+                    fingerprint="1",
+                    place=one.name,
+                    family=one.name,
+                    time=time,
+                    cell=one,
+                    document={},
+                )
                 for time in times
             ]
             manifest.add_sources(scenes)
@@ -59,8 +70,17 @@ def make_campaign(store: Path, *, cells: tuple[Cell, ...] = (cell(),), times: tu
 
 
 def tasks_of(store: Path) -> list[Task]:
-    with Manifest.open(store / MANIFEST) as manifest:
+    with Manifest.open(store / MANIFEST, store=str(store)) as manifest:
         return list(manifest.tasks())
+
+
+def replace_record(record: Record, store: Path) -> None:
+    """Put a record in the place of the one that is there."""
+    ledger = open_ledger(str(store))
+    ledger.forget([record.key], statuses=("ok", "nodata", "failed", "quarantined"))
+    with open_index(ledger) as index:
+        index.refresh(ledger)
+    ledger.put(record)
 
 
 def codes_of(task: Task) -> np.ndarray:
@@ -72,7 +92,7 @@ def codes_of(task: Task) -> np.ndarray:
 def record_of(task: Task, status: Any = "ok", **more: Any) -> Record:
     known = {"seconds": {"read": 0.5, "predict": 1.0, "write": 0.1, "total": 1.6}, "finished": "2024-07-01T10:00:00"}
     place = {"name": task.name, "cell": task.cell.name, "time": task.time, "region": task.region, "ids": task.ids}
-    return Record(key=task.key, status=status, settings=task.job.settings(), **place, **known | more)
+    return Record(key=task.key, status=status, settings=task.job.settings(), **place | known | more)
 
 
 def mask(task: Task) -> Record:

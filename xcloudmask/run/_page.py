@@ -21,6 +21,8 @@ _MOST_DRAWN = 5000
 """Cells on the map."""
 _MOST_FAILURES = 200
 _COLOURS = {"ok": "#3b7d4f", "nodata": NODATA_COLOUR, "quarantined": "#c9504c", "failed": "#e0a030"}
+_ORDER = {name: place for place, name in enumerate(name for style in STYLES.values() for name in style.meanings)}
+_STAGES = {name: place for place, name in enumerate(("read", "predict", "write", "total"))}
 _STEPS = 11
 _IDS_LENGTH = 120
 _REASON_LENGTH = 300
@@ -127,9 +129,9 @@ def _numbers(content: Content) -> list[tuple[str, str, str]]:
 def _warning(content: Content) -> str:
     counts, texts = content.status.counts, []
     if counts.get("quarantined"):
-        texts.append(f"{counts['quarantined']:,} tasks were given up (quarantined)")
+        texts.append(f"Quarantined, that is given up: {_count(counts['quarantined'])}")
     if counts.get("failed"):
-        texts.append(f"{counts['failed']:,} tasks failed and will be tried again")
+        texts.append(f"Failed, to be tried again by the next start: {_count(counts['failed'])}")
     return "; ".join(texts) + "." if texts else ""
 
 
@@ -218,7 +220,7 @@ def _classes(tally: Tally) -> Table:
     total = sum(tally.pixels.values())
     valid = total - tally.pixels.get("nodata", 0)
     rows = []
-    for name, count in tally.pixels.items():
+    for name, count in sorted(tally.pixels.items(), key=lambda pair: _ORDER.get(pair[0], len(_ORDER))):
         share = "" if name == "nodata" or not valid else percent(count / valid)
         rows.append((name.replace("_", " "), _pixels(count), share, percent(count / total) if total else ""))
     head = ("Class", "Pixels", "Of those with data", "Of all")
@@ -231,9 +233,9 @@ def _stages(content: Content) -> Table:
     mega = sum(tally.pixels.values()) / 1e6
     rows = [
         (stage, f"{seconds:,.1f}", f"{seconds / tasks:,.3f}", f"{seconds / mega:,.3f}" if mega else "")
-        for stage, seconds in tally.seconds.items()
+        for stage, seconds in sorted(tally.seconds.items(), key=lambda pair: _STAGES.get(pair[0], len(_STAGES)))
     ]
-    note = f"{tally.repeated:,} tasks took more than one attempt."
+    note = f"More than one attempt: {_count(tally.repeated)}."
     head = ("Stage", "Seconds of workers", "Per task", "Per megapixel")
     return Table(title="Time", note=note, head=head, rows=rows)
 
@@ -290,6 +292,10 @@ def _section(table: Table) -> Html:
     note = tag("p", table.note, class_="note") if table.note else None
     scroll = tag("div", body, class_="scroll", tabindex=0, role="region", aria_label=table.title)
     return tag("section", tag("h2", table.title), note, scroll)
+
+
+def _count(tasks: int) -> str:
+    return f"{tasks:,} task{'' if tasks == 1 else 's'}"
 
 
 def _pixels(count: float) -> str:

@@ -21,7 +21,8 @@ _MOST_KINDS = 200
 _KIND_LENGTH = 160
 _OTHER = "other reasons"
 _PLACE = re.compile(r"\S*[/\\]\S*")
-_NUMBER = re.compile(r"\d+")
+_NUMBER = re.compile(r"(?<![\d.])(?![45]\d\d(?!\d))\d+|(?<=\.)\d+")
+"""But for what may be the status of an HTTP answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +154,8 @@ def reason_kind(reason: str) -> str:
     --------
     >>> reason_kind("ReadError: /data/S2A_31.tif ends after 71,000 bytes")
     'ReadError: ... ends after #,# bytes'
+    >>> reason_kind("HTTP 503 after 1.5 s, in 5030 ms")
+    'HTTP 503 after #.# s, in # ms'
     """
     text = " ".join(_NUMBER.sub("#", _PLACE.sub("...", reason)).split())
     return text[:_KIND_LENGTH] or "no reason given"

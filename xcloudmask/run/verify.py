@@ -135,7 +135,10 @@ def verify(
             checked += 1
             if problem:
                 damaged.append(Damage(key=record.key, name=record.name, problem=problem))
-        forgotten = found.ledger.forget([one.key for one in damaged], statuses=STATUSES) if redo and damaged else 0
+        forgotten = 0
+        if redo and damaged:
+            forgotten = found.ledger.forget([one.key for one in damaged], statuses=STATUSES)
+            index.refresh(found.ledger)
     return Verification(store=found.label, checked=checked, damaged=tuple(damaged), forgotten=forgotten)
 
 
