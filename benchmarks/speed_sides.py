@@ -118,8 +118,17 @@ def ocm(*, folder: str, side_px: int, overlap_px: int, patch_px: int) -> Work:
     return work
 
 
-def ours(*, model: str, side_px: int, chunk_px: int, scheduler: str = "synchronous", **arguments: Any) -> Work:
+def ours(
+    *,
+    model: str,
+    side_px: int,
+    chunk_px: int,
+    scheduler: str = "synchronous",
+    device_engine: str = "auto",
+    **arguments: Any,
+) -> Work:
     """`predict` on a cube in chunks, from a Zarr store in memory."""
+    import dask
     import torch
     import xarray as xr
     import zarr
@@ -138,7 +147,12 @@ def ours(*, model: str, side_px: int, chunk_px: int, scheduler: str = "synchrono
     torch.set_num_threads(1)
     mask_of(WARM_PX).compute(scheduler="synchronous")
     mask = mask_of(side_px)
-    return lambda: mask.compute(scheduler=scheduler)
+
+    def work() -> object:
+        with dask.config.set({"xcloudmask.device_engine": device_engine}):
+            return mask.compute(scheduler=scheduler)
+
+    return work
 
 
 def bare(*, model: str, side_px: int, tile_px: int) -> Work:
