@@ -16,9 +16,14 @@ _NUMBERS = itertools.count()
 
 def record_of(key: str, status: Status = "ok", **changes: Any) -> Record:
     """Return a record as a worker makes it."""
-    region = Region(y=(0, 8), x=(0, 16))
-    fields: dict[str, Any] = {"name": f"32TPS-{key}", "cell": "32TPS", "time": "2024-01-01T00:00:00", "ids": ("a",)}
-    return Record(key=key, status=status, region=region, **(fields | changes))
+    fields: dict[str, Any] = {
+        "region": Region(y=(0, 8), x=(0, 16)),
+        "name": f"32TPS-{key}",
+        "cell": "32TPS",
+        "time": "2024-01-01T00:00:00",
+        "ids": ("a",),
+    }
+    return Record(key=key, status=status, **(fields | changes))
 
 
 def memory_url() -> str:

@@ -200,10 +200,7 @@ def _row(connection: sqlite3.Connection, number: int | None, prefix: str, line: 
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_WAIT_S)
-    # Lost in a power cut it is made again; what SQLite finds damaged too.
-    connection.execute("PRAGMA synchronous = NORMAL")
-    return connection
+    return sqlite3.connect(path, timeout=_WAIT_S)
 
 
 def _fits(connection: sqlite3.Connection, label: str) -> bool:

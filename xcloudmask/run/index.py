@@ -105,6 +105,8 @@ class LedgerIndex:
         self.path = path if path is not None else Path(self._temporary.name if self._temporary else "") / "index.sqlite"
         self._label = label
         self._connection = open_file(self.path, label)
+        if self._temporary is not None:
+            self._connection.execute("PRAGMA synchronous = OFF")  # it does not outlive the process
 
     def __enter__(self) -> Self:
         return self
@@ -173,6 +175,10 @@ class LedgerIndex:
             raise ArgumentError(f"name={name!r} is no name of a schema. Expected letters, digits and _.")
         connection.execute(f"ATTACH DATABASE ? AS {name}", (str(self.path),))
 
+    def states(self) -> Iterator[tuple[str, Status]]:
+        """Yield each task that has a record, with the status that counts, by key."""
+        yield from self._connection.execute("SELECT key, status FROM states ORDER BY key")
+
     def counts(
         self, by: Literal["status", "cell", "worker", "reason", "day"] = "status", *, statuses: Collection[Status] = ()
     ) -> dict[str, int]:
@@ -212,9 +218,11 @@ class LedgerIndex:
         """Return the share of each class in the pixels of each cell that are done."""
         where, values = _where(statuses=statuses)
         query = (
-            "SELECT lines.cell, part.key, sum(part.value * lines.pixels) / sum(lines.pixels) "  # noqa: S608
-            f"FROM lines, json_each(lines.json, '$.fractions') AS part WHERE {where} AND lines.json <> '' "
-            "AND lines.pixels > 0 GROUP BY 1, 2 ORDER BY 1"
+            f"WITH chosen AS (SELECT cell, pixels, json FROM lines WHERE {where} AND pixels > 0), "  # noqa: S608
+            "areas AS (SELECT cell, sum(pixels) AS pixels FROM chosen GROUP BY cell) "
+            "SELECT chosen.cell, part.key, sum(part.value * chosen.pixels) / areas.pixels "
+            "FROM chosen JOIN areas ON areas.cell = chosen.cell, json_each(chosen.json, '$.fractions') AS part "
+            "GROUP BY 1, 2 ORDER BY 1"
         )
         found: dict[str, dict[str, float]] = {}
         for cell, name, share in self._rows(query, values):

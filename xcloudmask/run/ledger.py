@@ -30,7 +30,8 @@ _ATTEMPTS = 10_000
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{3,63}")
 _STATUSES: tuple[Status, ...] = get_args(Status)
 _FAILED: tuple[Status, ...] = ("failed",)
-_FINAL = tuple(filter(is_final, _STATUSES))
+_FINAL: tuple[Status, ...] = ("ok", "nodata", "quarantined")
+"""Those that end a task, the one that counts most first."""
 _NAME = re.compile(
     rf"{RECORDS}([A-Za-z0-9_-]{{2}})/(\1[A-Za-z0-9_-]{{2,62}})\.({'|'.join(_STATUSES)})(-[0-9]{{1,5}})?\.json"
 )
@@ -145,12 +146,17 @@ class Ledger:
         Record or None
             None where there is none, or where its object is damaged: then the task runs again.
         """
+        best = None
         for status in _FINAL:
-            record = _readable(self._found(record_name(key, status)), key)
-            if record is not None:
-                return record
+            best = _readable(self._found(record_name(key, status)), key)
+            if best is not None:
+                break
+        if best is not None and best.status == _FINAL[0]:
+            return best  # nothing counts more
         line = self._segments.find(key)
-        return None if line is None or not is_final(line.status) else _readable(line.data, key)
+        if line is None or not is_final(line.status) or (best and not outranks(line.status, best.status)):
+            return best
+        return _readable(line.data, key)
 
     def states(self) -> Iterator[tuple[str, Status]]:
         """Yield each task that has a record, with the status that counts, prefix by prefix."""
