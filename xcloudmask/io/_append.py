@@ -113,13 +113,15 @@ def append_dates(mask: xr.DataArray, held: HeldStore, *, dim: Hashable, compute:
     return _finish(held, chunks)
 
 
-def reserve_dates(mask: xr.DataArray, held: HeldStore, *, dim: Hashable) -> None:
+def reserve_dates(existing: xr.DataArray, mask: xr.DataArray, held: HeldStore, *, dim: Hashable) -> None:
     """Append the dates that a store does not have, without pixels, in one step; those of others stay as they are.
 
     Parameters
     ----------
+    existing
+        What the store holds: opened from `held`.
     mask
-        As for `append_dates`; its pixels are not used. Checked to be of the same kind as that of the store.
+        As for `append_dates`; its pixels are not used. Checked to be of the same kind as `existing`.
     held
         The store, with its root loaded.
     dim
@@ -130,7 +132,6 @@ def reserve_dates(mask: xr.DataArray, held: HeldStore, *, dim: Hashable) -> None
     WriteError
         The store cannot be written, or was changed by another writer meanwhile.
     """
-    existing = open_stored(held, label=held.label)
     places, total = places_of_dates(existing, mask, dim)
     coords = coords_along(existing, mask, dim, label=held.label, compute=False)
     there = [row for row, place in enumerate(places) if place < existing.sizes[dim]]

@@ -142,7 +142,7 @@ def open_array(store: Any, *, label: str, kind: type[ReadError | WriteError], gr
 
     with naming(label, kind):
         try:
-            opened = zarr.open_group(store, path=group, mode="r" if store.read_only else "r+")
+            opened = zarr.open_group(store, path=group, mode="r" if store.read_only else "r+", zarr_format=3)
             array: Any = opened[DEFAULT_NAME]
             times: Any = opened["time"]
         except (FileNotFoundError, KeyError) as error:

@@ -138,15 +138,15 @@ class ZarrSink(BaseSink):
             with staged_folder(path) as staged, _unless_taken(path):
                 _make(mask, str(staged), plan)
                 replace_folder(staged, path, overwrite=False)
-        if held.load_root() is None:
+        with locked_folder(path, label=held.label):
+            if held.load_root() is not None:
+                existing = open_stored(held, label=held.label)
+                check_kind(existing, mask, plan, label=held.label)
+                reserve_dates(existing, mask, held, dim="time")
+                return
             if path is not None:
                 raise WriteError(f"{held.label} exists and is no Zarr store, so nothing is written. Move it away.")
             _make(mask, self._store(url), plan)
-            return
-        check_kind(open_stored(held, label=held.label), mask, plan, label=held.label)
-        with locked_folder(path, label=held.label):
-            held.load_root()
-            reserve_dates(mask, held, dim="time")
 
     def _address(self, name: str) -> str:
         return address(self.job, MASKS, f"{name}.zarr")
