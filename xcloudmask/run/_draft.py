@@ -124,9 +124,25 @@ class Draft:
         row, _ = self._cell_row(cell)
         self._db.executemany("UPDATE sources SET cell = ? WHERE id = ?", ((row, number) for number in numbers))
 
-    def fill_slots(self, slot: str) -> None:
-        """Give each scene that has none its time step: an SQL expression of its time."""
-        self._db.execute(f"UPDATE sources SET slot = {slot} WHERE slot IS NULL AND replaced_by IS NULL")  # noqa: S608
+    def fill_slots(self, family: str, *, shift_minutes: int | None) -> None:
+        """Give each scene of a family that has none its time step.
+
+        Parameters
+        ----------
+        family
+            The scenes.
+        shift_minutes
+            From UTC to the time by which days are told; None for a step for each date.
+        """
+        slot = "time"
+        if shift_minutes is not None:
+            slot = f"strftime('%Y-%m-%dT00:00:00', time, '{shift_minutes:+d} minutes')"
+        query = f"UPDATE sources SET slot = {slot} WHERE slot IS NULL AND replaced_by IS NULL AND family = ?"  # noqa: S608
+        self._db.execute(query, (family,))
+
+    def cell(self, name: str) -> Cell:
+        """Return a cell by its name."""
+        return self._cell_row(name)[1]
 
     def scenes(self, cell: str) -> Iterator[tuple[str, int, Cell]]:
         """Yield time step, number and grid of the scenes in a cell, step by step, by date and name in each."""

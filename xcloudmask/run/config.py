@@ -221,6 +221,7 @@ class CampaignConfig:
             block_px=self.block_px,
             storage_options=_plain(store.storage_options),
             version=__version__,
+            attempts=self.run.attempts,
         )
 
     def tables(self) -> dict[str, Any]:

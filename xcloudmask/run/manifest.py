@@ -186,6 +186,16 @@ class Manifest(Draft):
             rows = self._db.execute(_TASKS.format(where="t.key = ?"), (key,))
             return next(self._rows_to_tasks(self._db, rows), None)
 
+    def largest(self, count: int) -> list[Task]:
+        """Return some of the largest tasks, each of another time step where there are so many."""
+        query = """
+            SELECT key FROM (SELECT key, max((y1 - y0) * (x1 - x0)) AS pixels, step FROM tasks GROUP BY step)
+            ORDER BY pixels DESC, step LIMIT ?
+        """
+        with reading(self.path):
+            found = [self.task(key) for (key,) in self._db.execute(query, (count,)).fetchall()]
+        return [task for task in found if task is not None]
+
     def keys(self) -> Iterator[str]:
         """Yield the keys of all tasks, sorted."""
         yield from (key for (key,) in self._db.execute("SELECT key FROM tasks ORDER BY key"))
@@ -205,13 +215,13 @@ class Manifest(Draft):
 
     def steps(self, cell: str | None = None) -> Iterator[Step]:
         """Yield the time steps, of one cell or of all, with the ids of their scenes, in the order of the tasks."""
-        names = {number: one.name for number, one in self._cells()}
+        names = {} if cell else {number: one.name for number, one in self._cells()}
         where = "" if cell is None else "WHERE cell = (SELECT id FROM cells WHERE name = ?)"
         query = f"SELECT id, cell, time FROM steps {where} ORDER BY id"  # noqa: S608
         for number, place, time in self._db.execute(query, () if cell is None else (cell,)):
             rows = self._db.execute("SELECT sources FROM tasks WHERE step = ?", (number,)).fetchall()
             found = dict.fromkeys(one for (text,) in rows for one in json.loads(text))
-            yield Step(cell=names[place], time=time, ids=tuple(map(self._name, found)), tasks=len(rows))
+            yield Step(cell=cell or names[place], time=time, ids=tuple(map(self._name, found)), tasks=len(rows))
 
     def skipped(self) -> Iterator[Skip]:
         """Yield the scenes that could not be planned."""

@@ -34,12 +34,37 @@ _KEPT = {
     "landsat:wrs_row", "landsat:collection_category",
 }  # fmt: skip
 """Properties by which an item is read, judged, or told from an older processing of the same scene."""
-_KEPT_OF_ASSET = ("type", "roles", "nodata", "data_type", "unit", "gsd", "file:checksum", "checksum:multihash")
+_KEPT_OF_ASSET: tuple[str, ...] = (
+    "type",
+    "roles",
+    "nodata",
+    "data_type",
+    "unit",
+    "gsd",
+    "file:checksum",
+    "checksum:multihash",
+)
 _KEPT_OF_ASSET += ("file:size", "etag", "s3:etag", "raster:scale", "raster:offset", "bands", "eo:bands", "raster:bands")
-_KEPT_OF_BAND = ("name", "common_name", "eo:common_name", "nodata", "data_type", "unit", "scale", "offset")
+_KEPT_OF_BAND: tuple[str, ...] = (
+    "name",
+    "common_name",
+    "eo:common_name",
+    "nodata",
+    "data_type",
+    "unit",
+    "scale",
+    "offset",
+)
 _KEPT_OF_BAND += ("raster:scale", "raster:offset", "spatial_resolution", "gsd")
 _CHECKSUMS = ("file:checksum", "checksum:multihash", "etag", "s3:etag")
-_VERSIONS = ("version", "updated", "created", "processing:version", "processing:datetime", "s2:processing_baseline")
+_VERSIONS: tuple[str, ...] = (
+    "version",
+    "updated",
+    "created",
+    "processing:version",
+    "processing:datetime",
+    "s2:processing_baseline",
+)
 _VERSIONS += ("s2:generation_time", "s2:product_uri", "sentinel:product_id", "landsat:product_id")
 
 

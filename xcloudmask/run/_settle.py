@@ -1,0 +1,134 @@
+"""Scenes to tasks: duplicates out, cells, time steps, regions. The same for a first plan and for what comes later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from xcloudmask._optional import require
+from xcloudmask.run.cells import Window, join_grids, window_in, zone_cell
+from xcloudmask.run.config import CampaignConfig
+from xcloudmask.run.manifest import Manifest
+from xcloudmask.run.regions import area_filter, regions_of, touching
+from xcloudmask.run.task import Cell
+
+__all__ = ["Settled", "settle"]
+
+
+class Settled(NamedTuple):
+    """What became of the scenes."""
+
+    new: int
+    """Tasks that were not there."""
+    anew: int
+    """Tasks that took the place of others, since their scenes were processed anew."""
+
+
+def settle(manifest: Manifest, config: CampaignConfig, *, area: Mapping[str, Any] | None) -> Settled:
+    """Make tasks of all scenes of a manifest.
+
+    Parameters
+    ----------
+    manifest
+        With its scenes.
+    config
+        The campaign.
+    area
+        GeoJSON geometry in degrees; None for everything.
+
+    Returns
+    -------
+    Settled
+    """
+    if config.source.kind != "cube" and config.source.dedupe:
+        manifest.replace_sources(list(_replaced(manifest)))
+    for family in manifest.families():
+        _place(manifest, family, config, area)
+        manifest.fill_slots(family, shift_minutes=_shift(family) if config.store.layout == "utm" else None)
+    new = anew = 0
+    for name in sorted(manifest.cell_names()):
+        for counts in _put_steps(manifest, name, config, area):
+            new, anew = new + counts[0], anew + counts[1]
+    return Settled(new, anew)
+
+
+def _replaced(manifest: Manifest) -> Iterator[tuple[int, int]]:
+    """Numbers of scenes that others replace, and of those; the items of one place are in memory at a time."""
+    from xcloudmask.stac.duplicates import duplicates
+
+    library: Any = require("pystac", extra="stac")
+    for place in manifest.places():
+        numbers: dict[int, int] = {}
+        items = []
+        for number, source in manifest.sources(place):
+            items.append(library.Item.from_dict(dict(source.document)))
+            numbers[id(items[-1])] = number
+        for found in duplicates(items) if len(items) > 1 else ():
+            yield numbers[id(found.dropped)], numbers[id(found.kept)]
+
+
+def _place(manifest: Manifest, family: str, config: CampaignConfig, area: Mapping[str, Any] | None) -> None:
+    """Put each scene of a family into a cell: one that is there, else a new one."""
+    left: dict[Cell, list[int]] = {}
+    cells = manifest.cells_of(family)
+    for grid, numbers in manifest.grids(family).items():
+        cell = next((cell for cell in cells if _fits(cell, grid, config)), None)
+        if cell is None:
+            left[grid] = numbers
+        else:
+            manifest.assign(cell.name, numbers)
+    made = _new_cell(list(left), family, config, area) if left else None
+    if made is not None:
+        cell = _named(made, manifest.cell_names())
+        manifest.add_cells([cell], family=family)
+        for numbers in left.values():
+            manifest.assign(cell.name, numbers)
+
+
+def _fits(cell: Cell, grid: Cell, config: CampaignConfig) -> bool:
+    if config.store.layout == "utm":
+        return touching(cell, grid) is not None
+    top, bottom, left, right = window_in(cell, grid)
+    return top >= 0 and left >= 0 and bottom <= cell.shape[0] and right <= cell.shape[1]
+
+
+def _new_cell(grids: list[Cell], family: str, config: CampaignConfig, area: Mapping[str, Any] | None) -> Cell | None:
+    unit = config.store.shard_px or config.store.chunk_px
+    if config.store.layout == "utm":
+        zone = family.rpartition("|")[2]
+        return zone_cell(grids, zone=zone, resolution=config.store.resolution_m, area=area, unit_px=unit)
+    return join_grids(grids, unit_px=unit)
+
+
+def _named(cell: Cell, taken: set[str]) -> Cell:
+    """The cell with a name that no other has, on systems too that do not tell A from a."""
+    from dataclasses import replace
+
+    known = {name.casefold() for name in taken}
+    names = (cell.name if number == 1 else f"{cell.name}-{number}" for number in range(1, len(known) + 2))
+    return replace(cell, name=next(name for name in names if name.casefold() not in known))
+
+
+def _shift(family: str) -> int:
+    """Minutes from UTC to the solar time of a zone."""
+    return (int(family[-2:]) * 6 - 183) * 4
+
+
+def _put_steps(
+    manifest: Manifest, name: str, config: CampaignConfig, area: Mapping[str, Any] | None
+) -> Iterator[tuple[int, int]]:
+    cell = manifest.cell(name)
+    wanted, region_px = area_filter(cell, area), None if config.whole else config.region_px
+    windows: dict[Cell, Window | None] = {}
+    for time, rows in groupby(manifest.scenes(name), key=itemgetter(0)):
+        scenes: list[tuple[int, Window]] = []
+        for _, number, grid in rows:
+            if grid not in windows:
+                windows[grid] = touching(cell, grid)
+            if (window := windows[grid]) is not None:
+                scenes.append((number, window))
+        regions = list(regions_of(cell, scenes, region_px=region_px, wanted=wanted))
+        if regions:
+            yield manifest.put_step(name, time, regions)
