@@ -73,8 +73,11 @@ class OpenStep:
         """
         dims = spatial_dims(self.prepared.template)
         planes = [band.transpose(..., *dims).data for band in self.bands_of(window) if band is not None]
-        pixels = np.stack(compute(*planes, scheduler="synchronous"), axis=-3)
-        return pixels if pixels.ndim == 4 else pixels[None]
+        dtype = np.result_type(*(plane.dtype for plane in planes))
+        pixels = np.empty((1, len(planes), *planes[0].shape[-2:]), dtype)
+        for index, plane in enumerate(planes):  # one by one: both the bands and their stack would be twice the memory
+            (pixels[0, index],) = compute(plane.reshape(plane.shape[-2:]), scheduler="synchronous")
+        return pixels
 
 
 def check_model(job: Job) -> ModelSpec:
