@@ -32,6 +32,7 @@ from zarr.storage import LocalStore
 from xcloudmask.classes import STYLES, get_style
 from xcloudmask.errors import ArgumentError, InputError, ReadError, WriteError
 from xcloudmask.io import open_mask, to_zarr
+from xcloudmask.io._staging import locked_folder
 from xcloudmask.io.stores import open_store
 from xcloudmask.run.stores import class_shares, digest_of, mask_attributes, open_sink
 from xcloudmask.run.task import Cell, Record, Region
@@ -366,26 +367,28 @@ def test_an_item_that_was_processed_anew_takes_the_place_of_the_old_one(job):
         np.testing.assert_array_equal(sink.read(task), codes_of(task) // 2)
 
 
-def test_two_coordinators_prepare_at_the_same_time(plain_job, tmp_path):
-    """One of them may be refused for a moment; the store is whole, and the same command goes on."""
-    errors = []
+def test_two_coordinators_prepare_at_the_same_time(plain_job, tmp_path, undisturbed):
+    """The lease forbids it; where it happens all the same, both come to the same."""
+    barrier = threading.Barrier(4)
 
     def prepare():
-        try:
-            prepared(plain_job, CELL, OTHER)
-        except WriteError as error:
-            errors.append(error)
+        barrier.wait()
+        prepared(plain_job, CELL, OTHER)
 
-    threads = [threading.Thread(target=prepare) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(errors) < 4
-    sink = prepared(plain_job, CELL, OTHER)
-    write_all(sink, make_tasks(plain_job, (CELL, OTHER)))
-    np.testing.assert_array_equal(sink.masks(OTHER), whole(OTHER, plain_job))
-    assert not list((tmp_path / "campaign").rglob(".*xcloudmask*"))
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(prepare) for _ in range(4)]:
+            done.result()
+    write_all(open_sink(plain_job), make_tasks(plain_job, (CELL, OTHER)))
+    assert content(tmp_path / "campaign") == undisturbed[named(plain_job)]
+
+
+def test_a_store_that_stays_locked(tmp_path, monkeypatch):
+    monkeypatch.setattr("xcloudmask.run.stores.zarr._LONGEST_WAIT_S", 0.2)
+    job = make_job(tmp_path / "c")
+    prepared(job)
+    with locked_folder(_zarr(job), label="c"), pytest.raises(WriteError, match=r"32TPS\.zarr: another process"):
+        prepared(job)
+    prepared(job)
 
 
 # -- what is refused ------------------------------------------------------------------------------------------------

@@ -6,9 +6,10 @@ touch one file. Chunks that are all nodata are not stored: what is done stands i
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
@@ -36,6 +37,7 @@ __all__ = ["ZarrSink"]
 
 _THREADS = 8
 _TRIES = 3
+_LONGEST_WAIT_S, _PAUSE_S = 60.0, 0.05
 
 
 class ZarrSink(BaseSink):
@@ -138,7 +140,7 @@ class ZarrSink(BaseSink):
             with staged_folder(path) as staged, _unless_taken(path):
                 _make(mask, str(staged), plan)
                 replace_folder(staged, path, overwrite=False)
-        with locked_folder(path, label=held.label):
+        with _turn(path, label=held.label):
             if held.load_root() is not None:
                 existing = open_stored(held, label=held.label)
                 check_kind(existing, mask, plan, label=held.label)
@@ -188,6 +190,21 @@ def _settle(place: CellArray, chunks: list[tuple[int, ...]]) -> None:
         for folder in sorted(folders, reverse=True):
             with suppress(FileNotFoundError):
                 fsync(folder)
+
+
+def _turn(path: Path | None, *, label: str) -> ExitStack:
+    """Lock a local store; another coordinator that prepares it is done in a moment."""
+    until = time.monotonic() + _LONGEST_WAIT_S
+    while True:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked_folder(path, label=label))
+            except WriteError as error:
+                if not isinstance(error.__cause__, BlockingIOError) or time.monotonic() > until:
+                    raise
+            else:
+                return stack.pop_all()
+        time.sleep(_PAUSE_S)
 
 
 def _make(mask: xr.DataArray, store: Any, plan: WritePlan) -> None:
