@@ -140,11 +140,12 @@ def test_which_of_two_records_counts(tmp_path):
     assert dict(ledger.states()) == before
 
 
-def test_damaged_records_are_none(tmp_path):
+@pytest.mark.parametrize("harm", [b"", b"[" * 50_000, b'{"key":"00aa"}', b'{"key":"00aa","status":[]}', b"\xff\x00"])
+def test_damaged_records_are_none(tmp_path, harm):
     ledger = open_ledger(tmp_path)
     fill(ledger)
     good = ledger.get("00ab")
-    damages = {"ledger/records/00/00aa.ok.json": b"", "ledger/records/ff/ffff.quarantined.json": good.to_json()}
+    damages = {"ledger/records/00/00aa.ok.json": harm, "ledger/records/ff/ffff.quarantined.json": good.to_json()}
     for name, data in damages.items():
         ledger.objects.put(name, data)
     ledger.objects.put("ledger/records/00/README.json", b"not ours")

@@ -54,7 +54,7 @@ def line_of(data: bytes) -> Line:
         fields = json.loads(data)
         key, finished = fields["key"], fields.get("finished", "")
         status = _STATUS[fields["status"]]
-    except (TypeError, KeyError, AttributeError) as error:
+    except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"no record: {error}") from error
     if not isinstance(key, str) or not isinstance(finished, str) or b"\n" in data or len(data) > LINE_BYTES:
         raise ValueError("no record")

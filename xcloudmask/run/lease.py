@@ -34,6 +34,8 @@ _SETTLE_S = 1.0
 _JOIN_S = 5.0
 """A heartbeat that hangs does not keep the process from ending."""
 _TRIES = 5
+_MOST_S = 24 * 3600.0
+"""More than anybody waits: a lease that says so is none."""
 _OWN: set[str] = set()
 """Leases that this process holds."""
 
@@ -239,7 +241,7 @@ def _dead(found: Holder) -> bool:
         os.kill(found.pid, 0)
     except ProcessLookupError:
         return True
-    except OSError:
+    except (OSError, OverflowError):
         return False
     return False
 
@@ -334,9 +336,10 @@ def _read(objects: Objects) -> Holder | None:
     try:
         fields: dict[str, Any] = json.loads(data or b"")
         kinds = {"pid": int, "beat": float, "beat_s": float, "limit_s": float}
-        return Holder(**{name: kinds.get(name, str)(fields[name]) for name in Holder.__dataclass_fields__})
-    except (ValueError, TypeError, KeyError):
+        found = Holder(**{name: kinds.get(name, str)(fields[name]) for name in Holder.__dataclass_fields__})
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
+    return found if 0 < found.beat_s <= _MOST_S and 0 < found.limit_s <= _MOST_S else None
 
 
 def _write(objects: Objects, me: Holder, now: float) -> None:

@@ -351,6 +351,6 @@ def read_record(name: str, data: bytes | None) -> Line | None:
 def _readable(data: bytes | None, key: str) -> Record | None:
     try:
         record = Record.from_json(data or b"")
-    except ReadError:
+    except (ReadError, RecursionError):  # brackets in brackets
         return None
     return record if record.key == key else None
