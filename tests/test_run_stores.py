@@ -619,3 +619,20 @@ def test_shares_of_codes_that_are_none():
         class_shares(np.array([2, 3], np.uint8), style="valid-invalid")
     with pytest.raises(InputError):
         class_shares(np.zeros((0, 4), np.uint8))
+
+
+def test_attributes_tell_how_a_mask_was_made():
+    job = make_job(
+        "c",
+        model="/models/mine.json",
+        options={"halo_px": 72, "normalize": "lattice", "device": "cuda", "batch_size": 4, "bands": {"red": "B04"}},
+        reading={"bands": ["B04", "B03"], "resampling": "cubic", "sign": "planetary-computer"},
+    )
+    attrs = mask_attributes(job)
+    assert (attrs["model"], attrs["normalize"], attrs["output_style"]) == ("mine", "lattice", "4-class")
+    assert json.loads(attrs["settings"]) == {
+        "halo_px": 72,
+        "bands": {"red": "B04"},
+        "block_px": 64,
+        "reading": {"bands": ["B04", "B03"], "resampling": "cubic"},
+    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, Protocol, overload
 
 import numpy as np
@@ -234,12 +235,14 @@ def mask_attributes(job: Job) -> dict[str, Any]:
     >>> [mask_attributes(job)[key] for key in ("output_style", "model", "normalize", "settings")]
     ['4-class', 'default', 'lattice', '{"block_px":2048}']
     """
-    given = {**job.options, **job.reading}
-    settings = {key: value for key, value in given.items() if key not in _OWN + _NO_SETTING}
+    settings = {key: value for key, value in job.options.items() if key not in _OWN + _NO_SETTING}
+    reading = {key: value for key, value in job.reading.items() if key not in _NO_SETTING}
+    settings |= {"block_px": job.block_px} | ({"reading": reading} if reading else {})
     return mask_attrs(get_style(job.options.get("output_style", "4-class"))) | {
-        "model": job.model,
+        # The path of a card is of no use on another machine; the sha256 tells which model it is.
+        "model": job.model if not job.model.endswith(".json") else PurePath(job.model).stem,
         "model_sha256": job.model_sha256,
         "normalize": job.options.get("normalize", "chunk"),
-        "settings": json.dumps(settings | {"block_px": job.block_px}, sort_keys=True, separators=(",", ":")),
+        "settings": json.dumps(settings, sort_keys=True, separators=(",", ":")),
         "xcloudmask_version": job.version or __version__,
     }
