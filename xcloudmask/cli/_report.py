@@ -21,10 +21,21 @@ from xcloudmask.errors import (
     XCloudMaskError,
 )
 
-__all__ = ["EXIT_ERROR", "EXIT_INTERRUPTED", "EXIT_USAGE", "reporting", "stderr", "stdout", "usage_error"]
+__all__ = [
+    "EXIT_ERROR",
+    "EXIT_INTERRUPTED",
+    "EXIT_PARTLY",
+    "EXIT_USAGE",
+    "reporting",
+    "stderr",
+    "stdout",
+    "usage_error",
+]
 
 EXIT_ERROR = 1
 EXIT_USAGE = 2
+EXIT_PARTLY = 3
+"""A campaign has ended, and some of its tasks have no mask; or masks are not what the ledger says."""
 EXIT_INTERRUPTED = 130
 
 P = ParamSpec("P")

@@ -13,6 +13,7 @@ from xcloudmask.cli.info import doctor
 from xcloudmask.cli.models import models_app
 from xcloudmask.cli.predict import plan, predict
 from xcloudmask.cli.report import report
+from xcloudmask.cli.run import run_app
 from xcloudmask.cli.select import select
 from xcloudmask.cli.sensors import sensors
 from xcloudmask.cli.stac import stac
@@ -58,6 +59,7 @@ app.command()(demo)
 app.command()(evaluate)
 app.command()(select)
 app.command()(train)
+app.add_typer(run_app, name="run")
 app.add_typer(models_app, name="models")
 app.command()(sensors)
 app.command()(doctor)

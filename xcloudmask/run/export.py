@@ -192,8 +192,19 @@ def _masks(found: Campaign, sink: Sink, cell: Cell, times: set[str]) -> tuple[An
         return [folder / MASKS / cell.name / cog_name(cell.name, time) for time in sorted(times)], {}
     masks = _pick(sink.masks(cell), times)
     # Icechunk, and COGs of remote stores, are written into the catalogue.
-    where = {"store": address(found.job, MASKS, f"{cell_name(cell)}.zarr")} if found.job.kind == "zarr" else {}
+    where: dict[str, Any] = {"ids": _names(masks, cell)}
+    if found.job.kind == "zarr":
+        where["store"] = address(found.job, MASKS, f"{cell_name(cell)}.zarr")
     return masks, where
+
+
+def _names(masks: xr.DataArray, cell: Cell) -> list[str] | None:
+    """Return names of items where those of their scenes do not serve: a cube has one for all, a day several."""
+    scenes = [str(name) for name in np.atleast_1d(masks["item_id"].values)] if "item_id" in masks.coords else [""]
+    if len(set(scenes)) == masks.sizes["time"] and all(scene and " " not in scene for scene in scenes):
+        return None
+    stamps = [str(time.astype("M8[s]")) for time in masks["time"].values]
+    return [f"{cell_name(cell)}_{stamp.replace('-', '').replace(':', '')}_cloud_mask" for stamp in stamps]
 
 
 def _pick(masks: xr.DataArray, times: set[str]) -> xr.DataArray:

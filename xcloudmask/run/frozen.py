@@ -103,7 +103,7 @@ def check_job(frozen: Frozen, job: Job, *, label: str) -> None:
     if found:
         raise ArgumentError(
             f"{label} was started with other settings. {_listed(found)} Masks of both would be mixed. Put it back, or "
-            f"begin a campaign of its own over the same scenes: xcloudmask run fork {label} NEW_STORE --config CONFIG"
+            f"begin a campaign of its own: xcloudmask run fork {label} NEW_STORE --config CONFIG"
         )
 
 

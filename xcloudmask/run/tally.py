@@ -91,7 +91,7 @@ class CampaignStatus:
         rows = [
             ("store", self.store),
             ("model", self.model),
-            ("tasks", f"{self.tasks:,} in {len(self.cells):,} cells"),
+            ("tasks", f"{self.tasks:,} in {len(self.cells):,} cell{'' if len(self.cells) == 1 else 's'}"),
             ("finished", f"{self.finished:,} ({share:.1%})"),
         ]
         rows += [(name, f"{self.counts.get(name, 0):,}") for name in STATUSES]
