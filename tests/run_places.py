@@ -9,6 +9,7 @@ from typing import Any
 import fsspec
 import pytest
 
+from xcloudmask.run.objects import Objects
 from xcloudmask.run.task import Record, Region, Status
 
 _NUMBERS = itertools.count()
@@ -29,6 +30,35 @@ def record_of(key: str, status: Status = "ok", **changes: Any) -> Record:
 def memory_url() -> str:
     """Return a place in memory that nobody has used."""
     return f"memory://xcloudmask-tests/{next(_NUMBERS)}"
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class Mortal:
+    """Objects that kill the process before their nth change, or after it."""
+
+    def __init__(self, objects: Objects, number: int, *, after: bool) -> None:
+        self._objects, self._left, self._after = objects, number, after
+
+    def __getattr__(self, name):
+        return getattr(self._objects, name)
+
+    def put(self, name, data, *, if_absent=False):
+        return self._act(lambda: self._objects.put(name, data, if_absent=if_absent))
+
+    def delete(self, names):
+        for name in names:
+            self._act(lambda name=name: self._objects.delete([name]))
+
+    def _act(self, change):
+        self._left -= 1
+        if self._left == 0:
+            if self._after:
+                change()
+            raise Killed
+        return change()
 
 
 @pytest.fixture

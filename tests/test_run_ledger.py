@@ -9,7 +9,7 @@ import threading
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from run_places import bucket, memory_url, record_of  # noqa: F401  # a fixture
+from run_places import Killed, Mortal, bucket, memory_url, record_of  # noqa: F401  # a fixture
 
 from xcloudmask.errors import ArgumentError, ReadError, WriteError
 from xcloudmask.run.index import LedgerIndex, open_index
@@ -221,35 +221,6 @@ def test_fields_of_newer_versions_are_kept(tmp_path):
     with open_index(ledger) as index:
         index.refresh(ledger)
         assert index.counts() == {"ok": 1}
-
-
-class Killed(BaseException):
-    """The process ends here."""
-
-
-class Mortal:
-    """Objects that kill the process before their nth change, or after it."""
-
-    def __init__(self, objects, number, *, after):
-        self._objects, self._left, self._after = objects, number, after
-
-    def __getattr__(self, name):
-        return getattr(self._objects, name)
-
-    def put(self, name, data, *, if_absent=False):
-        return self._act(lambda: self._objects.put(name, data, if_absent=if_absent))
-
-    def delete(self, names):
-        for name in names:
-            self._act(lambda name=name: self._objects.delete([name]))
-
-    def _act(self, change):
-        self._left -= 1
-        if self._left == 0:
-            if self._after:
-                change()
-            raise Killed
-        return change()
 
 
 entries = st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(STATUSES), st.integers(0, 3)), max_size=12)
