@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal, get_args
 
 from xcloudmask.errors import ArgumentError, ArgumentTypeError
@@ -261,6 +262,11 @@ def fold_name(name: str) -> str:
     >>> fold_name(" Near-Infrared ")
     'near_infrared'
     """
+    return _folded(name)
+
+
+@lru_cache(maxsize=4096)
+def _folded(name: str) -> str:
     return re.sub(r"[\s\-]+", "_", name.strip()).casefold()
 
 

@@ -63,7 +63,7 @@ def _replaced(manifest: Manifest) -> Iterator[tuple[int, int]]:
         numbers: dict[int, int] = {}
         items = []
         for number, source in manifest.sources(place):
-            items.append(library.Item.from_dict(dict(source.document)))
+            items.append(library.Item.from_dict(dict(source.document), preserve_dict=False))
             numbers[id(items[-1])] = number
         for found in duplicates(items) if len(items) > 1 else ():
             yield numbers[id(found.dropped)], numbers[id(found.kept)]

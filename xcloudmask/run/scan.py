@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -159,8 +160,9 @@ class _Looker:
         library: Any = require("pystac", extra="stac")
         wanted = [one.asset for one in assets.values()]
         document = trim_item(item, wanted, source=self._source)
+        copy = json.loads(json.dumps(document))  # some times faster than deepcopy
         try:
-            same = self._assets(_trusted(library.Item.from_dict(document), item)) == dict(assets)
+            same = self._assets(_trusted(library.Item.from_dict(copy, preserve_dict=False), item)) == dict(assets)
         except XCloudMaskError:
             same = False
         return document if same else trim_item(item, [*wanted, *self._readable(item)], source=self._source)
