@@ -62,6 +62,7 @@ READ = [
     ("transient", ReadError("Item 'a': the host 'example.org' of 'https://example.org/a' cannot be found (x).")),
     ("transient", ConnectionResetError(errno.ECONNRESET, "reset")),
     ("transient", TimeoutError()),
+    ("transient", RuntimeError("cannot schedule new futures after shutdown")),
     ("transient", socket.gaierror(-3, "Temporary failure in name resolution")),
     ("transient", http.client.IncompleteRead(b"")),
     ("transient", OSError(errno.EBUSY, "Please reduce your request rate.")),

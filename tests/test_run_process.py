@@ -27,7 +27,7 @@ from xcloudmask.run.faults import FatalError
 from xcloudmask.run.process import process_in_transaction, process_task
 from xcloudmask.run.stores import digest_of, open_sink
 from xcloudmask.run.task import Job, Region
-from xcloudmask.run.turns import Seats, predicting, predictions_at_once
+from xcloudmask.run.turns import Seats, predicting, predictions_at_once, seats_of
 from xcloudmask.stac import load
 
 SHAPE = (144, 112)
@@ -485,6 +485,13 @@ def test_others_read_while_one_predicts(shelf, job, monkeypatch):
     for thread in threads:
         thread.join()
     assert [record.status for record in ledger.records] == ["ok", "ok"]
+
+
+def test_readers_are_threads_beyond_the_cores():
+    for workers, threads, cores, seats in ((None, 3, 8, 3), (2, 4, 8, 4), (8, 2, 8, 1), (1, 4, 2, 2), (16, 2, 8, 1)):
+        found = seats_of(workers=workers, threads=threads, cores=cores)
+        with dask.config.set(found):
+            assert predictions_at_once("cpu") == seats
 
 
 def test_predicting_is_for_as_many_as_there_are_seats(monkeypatch):

@@ -47,6 +47,9 @@ _BROKEN_OFF = re.compile(
     re.IGNORECASE,
 )
 
+_ENDING = re.compile(r"after (interpreter )?shutdown|event loop is closed|can.t start new thread", re.IGNORECASE)
+"""Of a process that ends while its task still runs, which is the worker's fault: it is gone before the next try."""
+
 _PASSING = {
     *(errno.EBUSY, errno.ETIMEDOUT, errno.EIO, errno.EAGAIN, errno.EINTR, errno.ECONNRESET, errno.ECONNREFUSED),
     *(errno.ECONNABORTED, errno.EPIPE, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EMFILE),
@@ -173,16 +176,19 @@ def _of_status(code: int | None) -> Fault | None:
 def _of_type(error: BaseException) -> Fault | None:
     if isinstance(error, XCloudMaskError):
         return None
-    if isinstance(error, ConnectionError | TimeoutError) or _PASSING_TYPES.fullmatch(type(error).__name__):
+    ending = isinstance(error, RuntimeError) and _ENDING.search(str(error))
+    network = isinstance(error, ConnectionError | TimeoutError) or _PASSING_TYPES.fullmatch(type(error).__name__)
+    if ending or network:
         return "transient"
-    if isinstance(error, OSError):
-        if error.errno in _DENIED:
-            return "denied"
-        if error.errno in _PASSING:
-            return "transient"
-        if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
-            return "scene"
-    return None
+    return _of_errno(error) if isinstance(error, OSError) else None
+
+
+def _of_errno(error: OSError) -> Fault | None:
+    if error.errno in _DENIED:
+        return "denied"
+    if error.errno in _PASSING:
+        return "transient"
+    return "scene" if isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError) else None
 
 
 def _of_text(error: BaseException) -> Fault:

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import dask.config
+from dask.system import CPU_COUNT
 
 from xcloudmask.errors import ArgumentError
 from xcloudmask.run.faults import RETRIED, Stage, classify
 
-__all__ = ["Patience", "Seats", "patiently", "predicting", "predictions_at_once"]
+__all__ = ["Patience", "Seats", "patiently", "predicting", "predictions_at_once", "seats_of"]
 
 Result = TypeVar("Result")
 
@@ -91,8 +92,9 @@ def predictions_at_once(device: str = "auto") -> int:
     Returns
     -------
     int
-        One on an accelerator. On a processor one for each thread of the worker but one, which reads or writes. Dask's
-        configuration goes before both: ``xcloudmask.run.predicting``.
+        One on an accelerator. On a processor one for each thread of the worker, but no more than there are cores.
+        Dask's configuration goes before both: ``xcloudmask.run.predicting``; see `seats_of` for workers that share
+        cores.
 
     Raises
     ------
@@ -113,9 +115,33 @@ def predictions_at_once(device: str = "auto") -> int:
                 "more."
             )
         return asked
-    if _is_accelerator(device):
-        return 1
-    return max(1, _threads() - 1)
+    return 1 if _is_accelerator(device) else min(_threads(), CPU_COUNT)
+
+
+def seats_of(*, workers: int | None, threads: int, cores: int = CPU_COUNT) -> dict[str, Any]:
+    """Return the configuration of workers on one machine, for ``local_cluster(config=...)``.
+
+    Parameters
+    ----------
+    workers
+        Processes; None for as many as leave a core for each thread.
+    threads
+        Threads of each. Those beyond its share of the cores read and write.
+    cores
+        Of the machine.
+
+    Returns
+    -------
+    dict
+        How many threads of each process predict at once.
+
+    Examples
+    --------
+    >>> seats_of(workers=4, threads=2, cores=4), seats_of(workers=1, threads=3, cores=2)
+    ({'xcloudmask': {'run': {'predicting': 1}}}, {'xcloudmask': {'run': {'predicting': 2}}})
+    """
+    share = threads if workers is None else max(1, min(threads, cores // workers))
+    return {"xcloudmask": {"run": {"predicting": share}}}
 
 
 def _is_accelerator(device: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -64,6 +65,7 @@ _AFRESH = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/:/vsis3/:/vsigs/:/vsiaz/"}
 _FAILED_MOST = 1000
 _failed: dict[str, None] = {}
 """URLs that could not be read last time, the oldest first."""
+_failed_lock = threading.Lock()
 
 
 def guard_items(items: Iterable[Any], assets: Sequence[str], *, policy: HrefPolicy) -> None:
@@ -164,11 +166,13 @@ def reading(url: str, *, item: str, asset: str, policy: HrefPolicy) -> Iterator[
         with rasterio.Env(session=require("rasterio.session", extra="stac").DummySession(), **options):
             yield
     except (rasterio.errors.RasterioError, rasterio.errors.NotGeoreferencedWarning) as error:
-        _failed[url] = None
-        while len(_failed) > _FAILED_MOST:
-            _failed.pop(next(iter(_failed)), None)
+        with _failed_lock:
+            _failed[url] = None
+            if len(_failed) > _FAILED_MOST:
+                del _failed[next(iter(_failed))]
         raise _unreadable(error, url=url, place=place, withheld=withheld) from None
-    _failed.pop(url, None)
+    with _failed_lock:
+        _failed.pop(url, None)
 
 
 def safe_env(user: Mapping[str, Any] | None = None) -> dict[str, Any]:
