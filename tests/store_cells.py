@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,14 @@ def write_job(store: str, kind: str, first: int, step: int, times: int = 1, **ch
     job = make_job(store, kind, **changes)
     for _ in range(times):
         write_all(open_sink(job), make_tasks(job, (CELL, OTHER))[first::step])
+
+
+def prepare_job(store: str, kind: str, **changes: Any) -> None:
+    """Job: prepare ever more cells, and ever more times of each, until killed."""
+    sink = open_sink(make_job(store, kind, **changes))
+    for count in range(1, 10_000):
+        steps = dict(list(STEPS.items())[: 1 + count % len(STEPS)])
+        sink.prepare([(replace(CELL, name=f"cell{count // len(STEPS)}"), steps)])
 
 
 def content(folder: Path) -> dict[str, str]:

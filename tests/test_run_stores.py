@@ -3,9 +3,11 @@
 import errno
 import json
 import pickle
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import dask
 import hypothesis.strategies as st
@@ -144,8 +146,6 @@ def test_zarr_is_what_to_zarr_writes(tmp_path, shard_px):
 
 
 def _zarr(job):
-    from pathlib import Path
-
     return Path(job.store) / "masks" / "32TPS.zarr"
 
 
@@ -391,6 +391,27 @@ def test_a_store_that_stays_locked(tmp_path, monkeypatch):
     prepared(job)
 
 
+@pytest.mark.parametrize("after_s", [0.15, 0.5, 0.9])
+def test_a_coordinator_that_is_killed_while_it_prepares(job, tmp_path, after_s):
+    """What it left can be prepared again, and is then as if nothing had been."""
+    changes = {"store": job.store, "kind": job.kind, "shard_px": job.shard_px}
+    processes.run_killed("store_cells:prepare_job", after_s=after_s, **changes)
+    if job.kind == "icechunk":
+        write_all(prepared(job), make_tasks(job))
+        np.testing.assert_array_equal(open_sink(job).masks(CELL), whole(CELL, job))
+        return
+    cells = [replace(CELL, name=f"cell{number}") for number in range(3)]
+    masks = tmp_path / "campaign" / "masks"
+    for other in masks.glob("cell*") if masks.exists() else []:
+        if other.name.removesuffix(".zarr") not in {cell.name for cell in cells}:
+            shutil.rmtree(other)
+    prepared(job, *cells)
+    undisturbed = replace(job, store=str(tmp_path / "undisturbed"))
+    prepared(undisturbed, *cells)
+    found = {name: digest for name, digest in content(tmp_path / "campaign").items() if ".partial/" not in name}
+    assert found == content(tmp_path / "undisturbed")
+
+
 # -- what is refused ------------------------------------------------------------------------------------------------
 
 
@@ -546,6 +567,19 @@ def test_what_the_system_says_can_be_told(tmp_path, monkeypatch, code):
     with pytest.raises(WriteError, match=r"32TPS.zarr cannot be written: system says no") as caught:
         sink.write(task, codes_of(task))
     assert caught.value.errno == code
+
+
+def test_what_the_system_says_of_a_geotiff_can_be_told(tmp_path, monkeypatch):
+    sink = prepared(make_job(tmp_path / "c", "cog"))
+    task = make_tasks(sink.job)[0]
+
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("xcloudmask.io._cogfolder.os.fsync", refuse)
+    with pytest.raises(WriteError, match=r"32TPS_20240106T102030123456\.tif cannot be written: No space") as caught:
+        sink.write(task, codes_of(task))
+    assert caught.value.errno == errno.ENOSPC
 
 
 def test_a_file_that_vanishes_under_a_writer_is_written_again(tmp_path, monkeypatch):

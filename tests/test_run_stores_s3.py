@@ -107,6 +107,19 @@ def test_again_and_more_times(job, client):
     assert open_sink(job).masks(OTHER).sizes["time"] == 4
 
 
+@pytest.mark.parametrize("job", ["zarr"], indirect=True)
+def test_a_coordinator_that_was_killed_while_it_prepared(job, client):
+    """The root of a store is written last: what lies there without one is written over."""
+    prepared(job, OTHER)
+    before = objects(client)
+    client.delete_object(Bucket="masks", Key="alps/2024/masks/33TUL.zarr/zarr.json")
+    client.put_object(Bucket="masks", Key="alps/2024/masks/33TUL.zarr/time/c/0", Body=b"half")
+    with pytest.raises(ReadError, match="prepared"):
+        open_sink(job).read(make_tasks(job, (OTHER,))[0])
+    prepared(job, OTHER)
+    assert objects(client) == before
+
+
 @pytest.mark.parametrize("job", ["shards", "cog"], indirect=True)
 def test_an_object_that_is_damaged_or_gone(job, client):
     sink = prepared(job, OTHER)

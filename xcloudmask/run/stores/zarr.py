@@ -22,6 +22,7 @@ from xcloudmask.errors import ReadError, WriteError
 from xcloudmask.io._append import reserve_dates
 from xcloudmask.io._chunks import WritePlan
 from xcloudmask.io._cogfolder import fsync
+from xcloudmask.io._leftovers import remove_leftovers
 from xcloudmask.io._overlay import HeldStore
 from xcloudmask.io._partial import remove_partial
 from xcloudmask.io._staging import locked_folder, replace_folder, staged_folder
@@ -37,6 +38,8 @@ __all__ = ["ZarrSink"]
 
 _THREADS = 8
 _TRIES = 3
+_KEPT = 64
+"""Cells that are kept open; the tasks of one follow each other."""
 _LONGEST_WAIT_S, _PAUSE_S = 60.0, 0.05
 
 
@@ -74,9 +77,12 @@ class ZarrSink(BaseSink):
         wanted = mask_attributes(self.job) | dict(attrs or {})
         with self._lock:
             self._opened.clear()
+        folder = local_path(address(self.job, MASKS))
+        if folder is not None:
+            _tidy(folder)
         pending = filter(itemgetter(1), cells)
         # Object stores answer in their own time; on disks threads would not help.
-        with ThreadPoolExecutor(1 if local_path(self.job.store) is not None else _THREADS) as pool:
+        with ThreadPoolExecutor(_THREADS if folder is None else 1) as pool:
             while batch := list(islice(pending, 8 * _THREADS)):
                 list(pool.map(lambda one: self._prepare(template(one[0], one[1], wanted), cell_name(one[0])), batch))
 
@@ -166,6 +172,8 @@ class ZarrSink(BaseSink):
         found = open_array(self._store(url), label=label_of(url), kind=kind)
         with self._lock:
             self._opened[name] = found
+            if len(self._opened) > _KEPT:
+                self._opened.pop(next(iter(self._opened)))
         found.must_know(time, kind)
         return found
 
@@ -190,6 +198,13 @@ def _settle(place: CellArray, chunks: list[tuple[int, ...]]) -> None:
         for folder in sorted(folders, reverse=True):
             with suppress(FileNotFoundError):
                 fsync(folder)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what coordinators that were killed while they made a store left beside it."""
+    mark = "-xcloudmask-"
+    for name in {found.name.partition(mark)[0] for found in folder.glob(f".*{mark}*")}:
+        remove_leftovers(folder, f"{name}{mark}")
 
 
 def _turn(path: Path | None, *, label: str) -> ExitStack:
