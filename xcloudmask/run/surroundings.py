@@ -13,6 +13,7 @@ from xcloudmask.cluster import local_cluster
 from xcloudmask.errors import ClusterError
 from xcloudmask.run.coordinator import Watcher
 from xcloudmask.run.options import RunOptions
+from xcloudmask.run.turns import seats_of
 
 __all__ = ["chosen", "connected", "watching"]
 
@@ -53,6 +54,7 @@ def connected(options: RunOptions) -> Iterator[Any]:
                     threads=options.threads,
                     memory_limit=memory,
                     dashboard_address=options.dashboard,
+                    config=seats_of(workers=options.workers, threads=options.threads),
                 )
             )
         try:
