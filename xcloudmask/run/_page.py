@@ -51,7 +51,7 @@ class Table:
     title: str
     note: str
     head: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
     texts: int = 1
     """Columns from the left that are texts; the others are numbers."""
 
