@@ -7,7 +7,7 @@ from typing import Any
 from xcloudmask.errors import ArgumentError
 from xcloudmask.run.options import RunOptions, SourceOptions, StoreOptions
 
-__all__ = ["check_run", "check_source", "check_store", "policy_of", "texts_of"]
+__all__ = ["check_run", "check_sides", "check_source", "check_store", "policy_of", "texts_of"]
 
 _SECRETS = ("key", "secret", "token", "password", "sas_token", "account_key", "connection_string")
 
@@ -36,13 +36,17 @@ def check_source(source: SourceOptions, *, place: str) -> None:
         HrefPolicy(**policy_of(source))
 
 
-def check_store(store: StoreOptions, *, whole: bool, region_px: int, block_px: int, place: str) -> None:
-    """Refuse sides that do not fit into one another, secrets, and formats that do not suit the layout."""
-    _check_format(store, whole=whole, place=place)
+def check_sides(store: StoreOptions, *, place: str) -> None:
+    """Refuse sides of less than a pixel."""
     for name in ("chunk_px", "shard_px", "region_px", "block_px"):
         side = getattr(store, name)
         if side is not None and side < 1:
             raise ArgumentError(f"{place} {name} = {side}. Expected a positive number of pixels.")
+
+
+def check_store(store: StoreOptions, *, whole: bool, region_px: int, block_px: int, place: str) -> None:
+    """Refuse sides that do not fit into one another, secrets, and formats that do not suit the layout."""
+    _check_format(store, whole=whole, place=place)
     if secret := next((key for key in store.storage_options if key in _SECRETS), None):
         raise ArgumentError(
             f"{place} storage_options has {secret!r}: it would lie in the store for all to read. Set it in the "

@@ -69,7 +69,7 @@ def _convert(value: Any, hint: Any, *, place: str) -> Any:
     """Check a value against the annotation of its field; the first kind of a union that fits is taken."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
-        if value not in arguments:
+        if not isinstance(value, str) or value not in arguments:
             raise ArgumentError(f"{place} = {_told(value)}. Expected one of {', '.join(map(repr, arguments))}.")
         return value
     kinds = arguments if origin is not None and origin not in (tuple, Mapping) else (hint,)
@@ -77,7 +77,8 @@ def _convert(value: Any, hint: Any, *, place: str) -> Any:
         fitting, found = _fits(value, kind, place)
         if fitting:
             return found
-    raise ArgumentError(f"{place} = {_told(value)}. Expected {' or '.join(_named(kind) for kind in kinds if kind)}.")
+    names = " or ".join(name for name in map(_named, kinds) if name)
+    raise ArgumentError(f"{place} = {_told(value)}. Expected {names}.")
 
 
 def _fits(value: Any, kind: Any, place: str) -> tuple[bool, Any]:
@@ -88,6 +89,8 @@ def _fits(value: Any, kind: Any, place: str) -> tuple[bool, Any]:
         return True, tuple(_convert(item, arguments[0], place=place) for item in value)
     if origin is Mapping:
         return isinstance(value, Mapping), dict(value) if isinstance(value, Mapping) else None
+    if origin is Literal:
+        return isinstance(value, str) and value in arguments, value
     if kind is float:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number, float(value) if number else None
@@ -97,7 +100,9 @@ def _fits(value: Any, kind: Any, place: str) -> tuple[bool, Any]:
 def _named(kind: Any) -> str:
     origin = get_origin(kind)
     if origin is tuple:
-        return f"a list of {_NAMES.get(get_args(kind)[0], 'values').removeprefix('a ')}s".replace("texts", "texts")
+        return f"a list of {_NAMES.get(get_args(kind)[0], 'values').removeprefix('a ')}s"
+    if origin is Literal:
+        return " or ".join(map(repr, get_args(kind)))
     return "" if kind is type(None) else _NAMES[dict if origin is Mapping else kind]
 
 

@@ -25,7 +25,7 @@ from typing import Any
 from xcloudmask._version import __version__
 from xcloudmask.errors import ArgumentError, ArgumentTypeError
 from xcloudmask.options import Options
-from xcloudmask.run._checks import check_run, check_source, check_store, policy_of, texts_of
+from xcloudmask.run._checks import check_run, check_sides, check_source, check_store, policy_of, texts_of
 from xcloudmask.run._fields import build, check_keys
 from xcloudmask.run.options import ModelOptions, RunOptions, SourceOptions, StoreOptions
 from xcloudmask.run.task import Job
@@ -177,6 +177,7 @@ class CampaignConfig:
             Something does not.
         """
         check_source(self.source, place=f"{place} [source]")
+        check_sides(self.store, place=f"{place} [store]")
         sides = {"region_px": self.region_px, "block_px": self.block_px}
         check_store(self.store, whole=self.whole, **sides, place=f"{place} [store]")
         check_run(self.run, place=f"{place} [run]")
@@ -241,7 +242,8 @@ class CampaignConfig:
 
 
 def _source(table: Any, *, place: str) -> SourceOptions:
-    if isinstance(table, Mapping) and table.get("kind") in _KEYS:
+    kind = table.get("kind") if isinstance(table, Mapping) else None
+    if isinstance(kind, str) and kind in _KEYS:
         check_keys(table, ("kind", *_KEYS[table["kind"]]), place=f"{place} of kind {table['kind']!r}")
     return build(SourceOptions, table, place=place)
 
