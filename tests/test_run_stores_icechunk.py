@@ -15,7 +15,8 @@ from store_cells import CELL, OTHER, codes_of, make_job, make_task, make_tasks, 
 from xcloudmask.errors import ArgumentError, ReadError, WriteError
 from xcloudmask.io.icechunk import history, open_icechunk, to_icechunk
 from xcloudmask.run.stores import digest_of, open_sink
-from xcloudmask.run.stores.icechunk import REPOSITORY, s3_keywords
+from xcloudmask.run.stores._icechunk_options import s3_keywords
+from xcloudmask.run.stores.icechunk import REPOSITORY
 from xcloudmask.run.task import Record
 
 

@@ -7,26 +7,21 @@ commits. A worker or coordinator that is killed before the commit leaves nothing
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import xarray as xr
 
 from xcloudmask._optional import require
 from xcloudmask._version import __version__
-from xcloudmask.errors import ArgumentError, ReadError, WriteError
+from xcloudmask.errors import ReadError, WriteError
 from xcloudmask.io import _icechunk_repo as repos
-from xcloudmask.io._append import coords_along, places_of_dates
-from xcloudmask.io._icechunk_place import spans
-from xcloudmask.io._icechunk_write import held
-from xcloudmask.io._layout import laid_out
-from xcloudmask.io._targets import local_path
 from xcloudmask.io.icechunk import open_icechunk
-from xcloudmask.run.stores._array import CellArray, check_kind, open_array, write_plan
+from xcloudmask.run.stores._array import CellArray, open_array
 from xcloudmask.run.stores._cells import address, cell_name, template
+from xcloudmask.run.stores._icechunk_cells import reserve
+from xcloudmask.run.stores._icechunk_options import icechunk_options
 from xcloudmask.run.stores.base import BaseSink, Codes, Steps, checked_codes, digest_of, mask_attributes
 from xcloudmask.run.task import Cell, Job, Record, Task
 
@@ -34,7 +29,7 @@ if TYPE_CHECKING:
     from icechunk import Repository, Session
     from icechunk.session import ForkSession
 
-__all__ = ["BRANCH", "REPOSITORY", "IcechunkSink", "s3_keywords"]
+__all__ = ["BRANCH", "REPOSITORY", "IcechunkSink"]
 
 REPOSITORY = "masks.icechunk"
 """Name of the repository in the store."""
@@ -55,7 +50,7 @@ class IcechunkSink(BaseSink):
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
-        self._target = repos.find_target(address(job, REPOSITORY), _options(job))
+        self._target = repos.find_target(address(job, REPOSITORY), icechunk_options(job))
         self._repository: Repository | None = None
         self._session: Session | None = None
         self._opened: tuple[str, dict[str, CellArray]] = ("", {})
@@ -84,7 +79,7 @@ class IcechunkSink(BaseSink):
             session = self._repository.writable_session(BRANCH)
             count = 0
             for cell, steps in cells:
-                count += bool(len(steps) and self._reserve(session, cell_name(cell), template(cell, steps, wanted)))
+                count += bool(len(steps) and self._reserve(session, cell, template(cell, steps, wanted)))
             if session.has_uncommitted_changes:
                 with repos.alone(self._target):
                     session.commit(f"Campaign: {count} cells prepared", self._told(wanted))
@@ -247,19 +242,8 @@ class IcechunkSink(BaseSink):
                 found = arrays[name] = open_array(store, label=label, kind=ReadError, group=name)
             return found
 
-    def _reserve(self, session: Session, name: str, mask: xr.DataArray) -> bool:
-        """Make the group of a cell, or add times to it; return whether it had to be changed."""
-        label = f"{self._target.label}, group {name}"
-        plan = write_plan(self.job, mask)
-        existing = held(session.store, name, label=self._target.label)
-        if existing is not None:
-            check_kind(existing, mask, plan, label=label)
-            return _extend(session, name, existing, mask, label)
-        dataset, encoding = laid_out(mask, str(mask.name), plan)
-        dataset.to_zarr(
-            session.store, group=name, mode="a", zarr_format=3, consolidated=False, encoding=encoding, compute=False
-        )
-        return True
+    def _reserve(self, session: Session, cell: Cell, mask: xr.DataArray) -> bool:
+        return reserve(session, cell_name(cell), mask, job=self.job, label=self._target.label)
 
     def _told(self, attrs: Mapping[str, Any], records: Sequence[Record] = ()) -> dict[str, Any]:
         """Return what a commit tells beside its message: plain JSON."""
@@ -271,92 +255,6 @@ class IcechunkSink(BaseSink):
             "settings": self.job.settings(),
             "times": sorted({record.time for record in records}),
         }
-
-
-def s3_keywords(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return keywords of `icechunk.s3_storage` for options of s3fs, so that one setting serves both.
-
-    Parameters
-    ----------
-    options
-        For fsspec.
-
-    Returns
-    -------
-    dict
-        What they do not name comes from the environment: ``AWS_ENDPOINT_URL``, ``AWS_REGION``.
-
-    Raises
-    ------
-    ArgumentError
-        An option that Icechunk has nothing for.
-
-    Examples
-    --------
-    >>> s3_keywords({"endpoint_url": "http://127.0.0.1:9000", "client_kwargs": {"region_name": "eu-central-1"}})[
-    ...     "region"
-    ... ]
-    'eu-central-1'
-    """
-    given = {**options, **options.get("client_kwargs", {})}
-    names = {
-        "endpoint_url": "endpoint_url",
-        "region_name": "region",
-        "key": "access_key_id",
-        "secret": "secret_access_key",
-        "token": "session_token",
-        "anon": "anonymous",
-        "requester_pays": "requester_pays",
-    }
-    unknown = sorted(set(given) - set(names) - {"client_kwargs", "config_kwargs"})
-    if unknown:
-        raise ArgumentError(
-            f"storage_options: {unknown[0]!r} has no meaning for Icechunk. Expected some of "
-            f"{', '.join(map(repr, names))}, as s3fs knows them."
-        )
-    found = {new: given[old] for old, new in names.items() if old in given}
-    endpoint = found.get("endpoint_url") or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if endpoint:
-        found |= {"endpoint_url": endpoint, "allow_http": endpoint.startswith("http://"), "force_path_style": True}
-        regions = (found.get("region"), os.environ.get("AWS_REGION"), os.environ.get("AWS_DEFAULT_REGION"))
-        found["region"] = next(filter(None, regions), "us-east-1")
-    return found
-
-
-def _options(job: Job) -> dict[str, Any] | None:
-    if local_path(job.store) is not None:
-        return None
-    is_s3 = job.store.partition("://")[0] in ("s3", "s3a")
-    return s3_keywords(job.storage_options) if is_s3 else dict(job.storage_options)
-
-
-def _extend(session: Session, name: str, existing: xr.DataArray, mask: xr.DataArray, label: str) -> bool:
-    """Add the times that a group lacks, without pixels, and correct the coordinates of those that it has."""
-    places, _ = places_of_dates(existing, mask, "time")
-    coords = coords_along(existing, mask, "time", label=label, compute=False).reset_coords()
-    new = [row for row, place in enumerate(places) if place >= existing.sizes["time"]]
-    old = [row for row, place in enumerate(places) if place < existing.sizes["time"]]
-    if new:
-        untyped: Any = da
-        shape = (len(new), *mask.shape[1:])
-        empty = xr.DataArray(untyped.zeros(shape, dtype=mask.dtype, chunks=-1), dims=mask.dims)
-        # mode="a-": what has no such dimension stays as it is.
-        coords.isel(time=new).assign({existing.name: empty}).to_zarr(
-            session.store,
-            group=name,
-            mode="a-",
-            append_dim="time",
-            consolidated=False,
-            safe_chunks=False,  # the pixels come later, and the coordinates are written here and now
-            compute=False,
-        )
-    stored, given = existing.isel(time=[places[row] for row in old]), coords.isel(time=old)
-    changed = [key for key in given.data_vars if not stored[key].variable.equals(given[key].variable)]
-    for here, place in spans([places[row] for row in old]) if changed else []:
-        given[changed].isel(time=here).drop_vars("time").to_zarr(
-            session.store, group=name, mode="r+", region={"time": place}, consolidated=False, safe_chunks=False
-        )
-    return bool(new or changed)
 
 
 def _message(records: Sequence[Record]) -> str:
