@@ -270,7 +270,8 @@ def test_a_cube_is_read_by_windows(job, tmp_path):
     assert [record.reason for record in ledger.records] == [""]
     np.testing.assert_array_equal(sink.plane[:64, :64], expected[:64, :64])
     _, ledger = run([far])
-    assert ledger.records[0].status != "ok", "and they are broken indeed"
+    assert ledger.records[0].status == "quarantined", "and they are broken indeed"
+    assert "pixels cannot be read" in ledger.records[0].reason
 
 
 def test_a_cube_of_files(shelf, job):

@@ -235,12 +235,11 @@ class _Work:
         mask = predict(step.whole(), **{**task.job.options, "model": spec})
 
         def compute() -> Codes:
-            found: Codes = mask.data.compute(scheduler="synchronous")
-            return found
+            with self.turn(step.prepared.settings.device):
+                found: Codes = mask.data.compute(scheduler="synchronous")
+            return found.reshape(task.cell.shape)
 
-        with self.turn(step.prepared.settings.device):
-            found = self.patiently(compute, "read")
-        return found.reshape(task.cell.shape)
+        return self.patiently(compute, "read")
 
     def store(self, work: Callable[[], Result]) -> Result:
         """Do something with the ledger; what fails there stops the run."""

@@ -19,7 +19,7 @@ from dask.base import compute
 from xcloudmask._optional import require
 from xcloudmask._version import __version__
 from xcloudmask.bands import select_bands
-from xcloudmask.errors import ArgumentError, ArgumentTypeError, InputError
+from xcloudmask.errors import ArgumentError, ArgumentTypeError, InputError, ReadError, XCloudMaskError
 from xcloudmask.grid import spatial_dims, time_dim
 from xcloudmask.models.registry import get_spec
 from xcloudmask.models.spec import ModelSpec
@@ -37,8 +37,10 @@ __all__ = ["OpenStep", "check_model", "open_step"]
 Window = tuple[tuple[int, int], tuple[int, int]]
 """Rows and columns: first, and one past the last."""
 
-_STEPS_MOST = 16
+_STEPS_MOST = 8
 """Steps that are kept open in a process: what their items and headers say, no pixels."""
+_BUGS = (TypeError, AttributeError, NameError, LookupError, AssertionError, MemoryError)
+"""What is not the fault of a file."""
 _LOADING = ("bands", "sensor", "resampling", "sign", "groupby")
 """What `Job.reading` may hold for STAC items."""
 _OPENING = ("bands", "chunks")
@@ -49,6 +51,8 @@ _OPENING = ("bands", "chunks")
 class OpenStep:
     """One time step of a cell, ready to be read."""
 
+    name: str
+    """Of the sources, for errors."""
     prepared: Prepared
     """Geometry and settings of the whole step, in blocks of the job."""
     scales: npt.NDArray[np.float64] | None
@@ -70,13 +74,29 @@ class OpenStep:
         -------
         numpy.ndarray
             (1, band, y, x): the bands that are present, in the order of the model.
+
+        Raises
+        ------
+        ReadError, HrefError
+            A file cannot be read.
         """
         dims = spatial_dims(self.prepared.template)
         planes = [band.transpose(..., *dims).data for band in self.bands_of(window) if band is not None]
         dtype = np.result_type(*(plane.dtype for plane in planes))
         pixels = np.empty((1, len(planes), *planes[0].shape[-2:]), dtype)
         for index, plane in enumerate(planes):  # one by one: both the bands and their stack would be twice the memory
-            (pixels[0, index],) = compute(plane.reshape(plane.shape[-2:]), scheduler="synchronous")
+            pixels[0, index] = self._computed(plane).reshape(pixels.shape[-2:])
+        return pixels
+
+    def _computed(self, plane: da.Array) -> npt.NDArray[np.generic]:
+        try:
+            (found,) = compute(plane, scheduler="synchronous")
+        except (XCloudMaskError, *_BUGS):
+            raise
+        except Exception as error:
+            # Codecs of Zarr and NetCDF raise errors of all types for chunks that are broken.
+            raise ReadError(f"{self.name}: pixels cannot be read ({type(error).__name__}: {error}).") from error
+        pixels: npt.NDArray[np.generic] = found
         return pixels
 
 
@@ -204,6 +224,7 @@ def _ready(
     step: xr.Dataset,
     options: Options,
     *,
+    name: str,
     bands_of: Callable[[Window], Sequence[xr.DataArray | None]],
     whole: Callable[[], xr.Dataset],
 ) -> OpenStep:
@@ -211,7 +232,7 @@ def _ready(
     scales = prepared.scales
     if isinstance(scales, da.Array):
         scales = scales.compute(scheduler="synchronous")
-    return OpenStep(prepared=prepared, scales=scales, whole=whole, bands_of=bands_of)
+    return OpenStep(name=name, prepared=prepared, scales=scales, whole=whole, bands_of=bands_of)
 
 
 # --- cubes ---
@@ -238,7 +259,7 @@ def _open_cube(task: Task, options: Options) -> OpenStep:
         part = {y: slice(*window[0]), x: slice(*window[1])}
         return [None if band is None else band.isel(part) for band in bands]
 
-    return _ready(chunked, options, bands_of=bands_of, whole=lambda: chunked)
+    return _ready(chunked, options, name=str(path), bands_of=bands_of, whole=lambda: chunked)
 
 
 def _at_time(cube: xr.Dataset, time: str, path: str) -> xr.Dataset:
@@ -302,7 +323,7 @@ def _open_items(task: Task, options: Options, spec: ModelSpec) -> OpenStep:
 
     # A graph of a whole zone would be large, and no more is asked of it here than its size and its attributes.
     outline = _outline(load(grid[:1, :1], (1, 1)), grid, block_px)
-    return _ready(outline, options, bands_of=bands_of, whole=whole)
+    return _ready(outline, options, name=", ".join(task.ids), bands_of=bands_of, whole=whole)
 
 
 def _policy(job: Job) -> Any:
