@@ -531,3 +531,33 @@ def test_rows_of_blocks_where_a_region_is_too_large(shelf, job, monkeypatch):
         assert len(windows) == count
     np.testing.assert_array_equal(planes[0], planes[1])
     np.testing.assert_array_equal(planes[0], planes[2])
+
+
+def test_jpeg_2000_beside_files_that_are_written(shelf, job, tmp_path):
+    """GDAL crashes where one thread reads JPEG 2000 and another one closes a GeoTIFF."""
+    import rasterio
+
+    item = json.loads(json.dumps(shelf.documents["a"]))
+    with rasterio.open(item["assets"]["B04"]["href"]) as file:
+        profile, pixels = file.profile, file.read()
+    lossless = {"QUALITY": "100", "REVERSIBLE": "YES", "YCBCR420": "NO"}
+    profile = {key: profile[key] for key in ("width", "height", "count", "dtype", "crs", "transform")}
+    with rasterio.open(tmp_path / "a-B04.jp2", "w", driver="JP2OpenJPEG", **profile, **lossless) as file:
+        file.write(pixels)
+    item["assets"]["B04"]["href"] = str(tmp_path / "a-B04.jp2")
+    job = dataclasses.replace(job, kind="cog")
+    cell = cell_of(grid_cube(shape=SHAPE))
+    times = [f"2024-05-1{day}T10:50:31" for day in range(6)]
+    tasks = [task_of(job, cell, [item], time=time) for time in times]
+    open_sink(job).prepare([(cell, times)])
+    records = []
+    threads = [threading.Thread(target=lambda task=task: records.append(process_task(task))) for task in tasks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {(record.status, record.reason) for record in records} == {("ok", "")}
+    quiet, _ = run([task_of(job, cell, [shelf.documents["a"]])])
+    assert {record.digest for record in records} == {digest_of(quiet.plane)}
+    assert len(records) == 6
+    np.testing.assert_array_equal(open_sink(job).read(records[0]), quiet.plane)
