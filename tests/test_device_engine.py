@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from xcloudmask import errors
-from xcloudmask.models import cache, device_engine, device_rule, devices, runner
+from xcloudmask.models import cache, device_batches, device_engine, device_rule, devices, runner
 from xcloudmask.models.batch_ladder import LADDER, BatchLadder, rung
 from xcloudmask.models.cache import get_runner
 from xcloudmask.models.device_math import Numbers, statistics, valid_pixels
@@ -225,6 +225,19 @@ def test_one_tile_that_does_not_fit_says_what_to_type(tiny_model, small, how):
         cube.cloudmask.predict(model=tiny_model, device="cpu", precision="fp32").compute()
 
 
+def test_a_block_that_does_not_fit_says_what_to_type(tiny_model, monkeypatch):
+    def upload(self, array):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Uploader, "upload", upload)
+    cube = odc_dataset(shape=(64, 64), times=2).chunk(time=-1)
+    with (
+        dask.config.set({"xcloudmask.device_engine": "always", "scheduler": "synchronous"}),
+        pytest.raises(errors.ModelError, match=r"2 x 3 x 64 x 64 .* does not fit.*cube\.chunk\(time=1"),
+    ):
+        cube.cloudmask.predict(model=tiny_model, device="cpu").compute()
+
+
 @given(wanted=st.integers(1, 200), most=st.integers(1, 200))
 def test_the_ladder_ends_at_what_fits(wanted, most):
     ladder, shape = BatchLadder("cuda"), (512, 512)
@@ -242,12 +255,12 @@ def test_the_ladder_ends_at_what_fits(wanted, most):
 def test_sizes_that_are_automatic(tiny_model):
     settings = EngineSettings(spec=tiny_model, halo_px=(72, 72), tile_px=(1024, 1024))
     there = type("There", (), {"device": "cuda"})()
-    assert device_engine._wanted(settings, there, fixed=False) == 8
-    assert device_engine._wanted(settings, there, fixed=True) == 2
-    assert device_engine._wanted(replace(settings, batch_size=5), there, fixed=True) == 5
-    assert device_engine._wanted(replace(settings, tile_px=(8192, 8192)), there, fixed=True) == 1
+    assert device_batches._wanted(settings, there, fixed=False) == 8
+    assert device_batches._wanted(settings, there, fixed=True) == 2
+    assert device_batches._wanted(replace(settings, batch_size=5), there, fixed=True) == 5
+    assert device_batches._wanted(replace(settings, tile_px=(8192, 8192)), there, fixed=True) == 1
     here = type("Here", (), {"device": "cpu"})()
-    assert device_engine._wanted(replace(settings, normalize="lattice", batch_size=5), here, fixed=True) == 1
+    assert device_batches._wanted(replace(settings, normalize="lattice", batch_size=5), here, fixed=True) == 1
 
 
 # Turns
@@ -272,7 +285,7 @@ class Alone(torch.nn.Module):
 @pytest.mark.parametrize("how", ["never", "always"])
 def test_two_models_on_one_device_take_turns(tiny_model, monkeypatch, how):
     lock, running = threading.Lock(), {"now": 0, "most": 0}
-    for module in (runner, device_engine):
+    for module in (runner, device_batches, device_engine):
         monkeypatch.setattr(module, "turn_on", lambda device: lock)
     models = [tiny_model, replace(tiny_model, name="another")]
     for model in models:

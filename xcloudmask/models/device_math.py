@@ -278,7 +278,7 @@ def rescale(sent: Tensor, valid: Tensor, scales: Tensor, numbers: Numbers) -> Te
     return result.masked_fill_(~valid[:, None], 0.0)
 
 
-def level_vectors(stats: Statistics, scales: Tensor, known: Tensor) -> Tensor:
+def level_vectors(stats: Statistics, scales: Tensor) -> Tensor:
     """Level of reflectance of windows, as `normalize.level_vector` has it.
 
     Parameters
@@ -286,9 +286,7 @@ def level_vectors(stats: Statistics, scales: Tensor, known: Tensor) -> Tensor:
     stats
         Statistics of the windows, in the units of the input.
     scales
-        (n, 2, band) scale and offset; a band with scale 0 was given up.
-    known
-        (n,) bool: whether the scale is known.
+        (n, 2, band) scale and offset; a band with scale 0 was given up; all NaN for unknown.
 
     Returns
     -------
@@ -299,7 +297,7 @@ def level_vectors(stats: Statistics, scales: Tensor, known: Tensor) -> Tensor:
     --------
     >>> stats = Statistics(*(torch.full(shape, 1000.0, dtype=torch.float64) for shape in ((1,), (1, 1), (1, 1))))
     >>> scales = torch.tensor([[[1e-4], [0.0]]], dtype=torch.float64)
-    >>> [round(value, 4) for value in level_vectors(stats, scales, torch.tensor([True]))[0, :2].tolist()]
+    >>> [round(value, 4) for value in level_vectors(stats, scales)[0, :2].tolist()]
     [1.0, -0.2017]
     """
     gains, offsets = scales[:, 0], scales[:, 1]
@@ -307,4 +305,4 @@ def level_vectors(stats: Statistics, scales: Tensor, known: Tensor) -> Tensor:
     logs = (values.clamp(min=LEVEL_FLOOR).log() + 2.0) / LEVEL_UNIT
     logs.masked_fill_((gains == 0)[:, :, None], 0.0)
     vectors = torch.cat([torch.ones_like(logs[:, 0, :1]), logs.flatten(1)], dim=1).float()
-    return vectors.masked_fill_(~(known & (stats.count > 0))[:, None], 0.0)
+    return vectors.masked_fill_((gains[:, :1].isnan() | (stats.count == 0)[:, None]), 0.0)

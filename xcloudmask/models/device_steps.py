@@ -31,8 +31,8 @@ class Step:
     """(y, x) bool; None where all pixels are valid."""
     stats: Statistics | None
     """For every tile of the step; None where each tile takes its own."""
-    scales: Tensor | None
-    """(2, band of the model) float64 scale and offset; None where unknown."""
+    scales: Tensor
+    """(2, band of the model) float64 scale and offset; NaN where unknown."""
     jobs: list[Job]
     """Tiles that deliver a valid pixel."""
     ready: Any
@@ -87,8 +87,7 @@ class Stepper:
                 stats = _given(scene, sent.device)
             elif self.settings.normalize == "chunk" and jobs:
                 stats = statistics(sent[None], None if valid is None else valid[None], self.numbers)
-            known = _known_scale(scale, self.settings) if jobs else None
-            scales = None if known is None else torch.from_numpy(known).to(sent.device)
+            scales = torch.from_numpy(_known_scale(scale, self.settings, needed=bool(jobs))).to(sent.device)
             return Step(sent, valid, stats, scales, jobs, self.uploader.event())
 
     def _jobs(self, index: int, valid: Tensor | None) -> tuple[list[Job], bool]:
@@ -115,18 +114,20 @@ def _given(row: npt.NDArray[np.float64], device: torch.device) -> Statistics:
     return Statistics(count[:1], mean[None], std[None])
 
 
-def _known_scale(scale: npt.NDArray[np.float64] | None, settings: EngineSettings) -> npt.NDArray[np.float64] | None:
+def _known_scale(
+    scale: npt.NDArray[np.float64] | None, settings: EngineSettings, *, needed: bool
+) -> npt.NDArray[np.float64]:
+    """Scale and offset (2, band of the model), 0 for a band that was given up; all NaN where they are not known."""
     present = np.array(settings.present)
-    known: npt.NDArray[np.float64] | None = None
     if scale is not None:
         if np.isfinite(scale).all() and (scale[0, present] > 0).all():
-            known = np.where(present, scale, 0.0)
+            return np.where(present, scale, 0.0)
     elif settings.scale is not None:
-        known = np.array([settings.scale, settings.offset], np.float64)
-    if known is None and settings.spec.normalization == "none":
+        return np.array([settings.scale, settings.offset], np.float64)
+    if needed and settings.spec.normalization == "none":
         raise InputError(
             f"Model {settings.spec.name!r} takes reflectance, and the scale of a time step is not known. Expected "
             "finite coordinates scale_factor and add_offset for every date. Type predict(cube, scale=(1e-4, 0.0)), or "
             "leave those dates out."
         )
-    return known
+    return np.full((2, len(present)), np.nan)

@@ -137,14 +137,15 @@ class Runner:
             The network cannot be compiled here.
         """
         if not compiled:
-            logits: torch.Tensor = self.net(batch, levels)
-            return logits[:, :, crop[0], crop[1]]
+            from xcloudmask.models.cropped import cropped_logits
+
+            return cropped_logits(self.net, batch, levels, crop)
         import torch
 
         if compiled not in self._compiled:
             self._compiled[compiled] = torch.compile(self.net, mode=compiled, dynamic=False)
         try:
-            logits = self._compiled[compiled](batch, levels)[:, :, crop[0], crop[1]]
+            logits: torch.Tensor = self._compiled[compiled](batch, levels)[:, :, crop[0], crop[1]]
         except torch._dynamo.exc.TorchDynamoException as error:
             first = str(error).strip().splitlines()[0]
             raise ModelError(
@@ -186,11 +187,9 @@ class Runner:
     ) -> torch.Tensor:
         import torch
 
-        from xcloudmask.models.cropped import cropped_logits
-
         batch = self._buffers.get("batch", tiles.shape, self._new_batch).copy_(torch.from_numpy(tiles))
         levels = torch.from_numpy(level).to(self.device, self.dtype) if self.takes_level else None
-        return cropped_logits(self.net, batch, levels, crop)
+        return self.forward(batch, levels, crop)
 
     def _new_batch(self, shape: tuple[int, ...]) -> torch.Tensor:
         import torch
