@@ -20,6 +20,7 @@ from benchmarks import (  # noqa: F401 - they register themselves
     seams,
     speed,
     stores,
+    task,
 )
 from benchmarks.core import BENCHMARKS, asked
 
