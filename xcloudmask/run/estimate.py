@@ -124,10 +124,7 @@ def check_memory(config: CampaignConfig, needs: Needs) -> int | None:
         choices.insert(0, f"threads = {fitting} in [run]")
     if config.run.workers != 1 and config.run.memory_limit is None and config.run.scheduler is None:
         choices.append("fewer workers")
-    if config.whole:
-        choices.append("normalize = 'lattice' with kind = 'zarr', whose tasks are parts of scenes")
-    else:
-        choices.append(f"smaller regions, such as region_px = {_smaller(config)} in [store]")
+    choices.append(_less_at_once(config))
     raise ArgumentError(
         f"A worker needs about {wanted / 1e9:.1f} GB: {PROCESS_BYTES / 1e9:.2f} GB for itself and "
         f"{needs.slot_bytes / 1e9:.2f} GB for each of {threads} tasks at once. It has {limit / 1e9:.1f} GB. Type "
@@ -140,9 +137,14 @@ def worker_bytes(config: CampaignConfig, needs: Needs) -> int:
     return PROCESS_BYTES + config.run.threads * needs.slot_bytes
 
 
-def _smaller(config: CampaignConfig) -> int:
-    unit = math.lcm(config.store.shard_px or config.store.chunk_px, config.block_px)
-    return max(config.region_px // 2 // unit, 1) * unit
+def _less_at_once(config: CampaignConfig) -> str:
+    """What to type for tasks that hold fewer pixels."""
+    if config.whole:
+        return "normalize = 'lattice' with kind = 'zarr', whose tasks are parts of scenes"
+    half, chunk = config.block_px // 2, config.store.chunk_px
+    if half and half % chunk == 0 and config.region_px % half == 0:
+        return f"block_px = {half} in [store], which predicts less at once"
+    return "smaller chunk_px, region_px and block_px in [store]"
 
 
 def memory_limit(config: CampaignConfig) -> int | None:
