@@ -11,22 +11,24 @@ import threading
 import time
 import urllib.request
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from campaign_tasks import fake_process, fake_tasks, marks, no_op
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from xcloudmask.errors import ArgumentError, ClusterError, ReadError, WriteError
-from xcloudmask.run.coordinator import RunResult, run_tasks
+from xcloudmask.errors import ArgumentError, ClusterError, ReadError, WeightsError, WriteError
+from xcloudmask.run.coordinator import RunResult, prepare_cluster, run_tasks
 from xcloudmask.run.drain import draining
 from xcloudmask.run.faults import FatalError
 from xcloudmask.run.isolate import run_isolated
 from xcloudmask.run.metrics import Metrics
 from xcloudmask.run.progress import RunProgress
-from xcloudmask.run.task import Record
+from xcloudmask.run.task import Job, Record
 from xcloudmask.run.wire import Outcome, process_name, task_from_json, task_to_json
 
 distributed = pytest.importorskip("distributed")
@@ -243,6 +245,48 @@ def test_a_child_ends_with_its_parent(tmp_path):
     child.stdout.close()
 
 
+# Transactions
+
+
+def test_windows_of_a_transactional_store(client, tmp_path):
+    pytest.importorskip("icechunk")
+    import chaos_run
+    from run_campaigns import codes_of, make_campaign, tasks_of
+
+    from xcloudmask.io.icechunk import history
+    from xcloudmask.run.ledger import open_ledger
+    from xcloudmask.run.stores.base import open_sink
+
+    store = tmp_path / "campaign"
+    job = make_campaign(store, kind="icechunk")
+    tasks = tasks_of(store)
+    (store / f"{chaos_run.DEADLY}-{tasks[1].key}").touch()
+    repository = store / "masks.icechunk"
+    before = len(history(repository))
+    result = run_tasks(
+        iter(tasks),
+        client,
+        process="chaos_run:masked",
+        in_transaction="chaos_run:masked_in_transaction",
+        sink=open_sink(job),
+        ledger=open_ledger(job),
+        window=3,
+    )
+    assert result.counts == {"ok": len(tasks)}
+    assert 1 <= result.isolated <= 3
+    ledger, sink = open_ledger(job), open_sink(job)
+    records = [ledger.get(task.key) for task in tasks]
+    for task, record in zip(tasks, records, strict=True):
+        np.testing.assert_array_equal(sink.read(task), codes_of(task))
+        assert record.status == "ok"
+    snapshots = Counter(record.snapshot for record in records)
+    # A commit for each window, and one for each task that had to run alone, which names none.
+    alone = snapshots.pop("", 0)
+    assert alone == result.isolated
+    assert max(snapshots.values()) <= 3
+    assert len(history(repository)) - before == len(snapshots) + alone
+
+
 # The end
 
 
@@ -297,6 +341,37 @@ def test_a_cluster_inside_this_process_works_and_is_not_ended(tmp_path):
     ):
         result = run_tasks(fake_tasks(tmp_path, 2, t0={"seconds": 0.5}), client, process=FAKE, timeout_s=0.1)
     assert result.counts == {"ok": 2}
+
+
+def test_workers_load_the_model_before_the_first_task(tmp_path, tiny_model):
+    from run_tasks import card_of
+
+    from xcloudmask.cluster import local_cluster
+    from xcloudmask.models import cache
+
+    card = card_of(tiny_model, tmp_path / "card")
+    job = Job(store=str(tmp_path), kind="zarr", model=card, model_sha256=tiny_model.sha256, options={"device": "cpu"})
+    with (
+        local_cluster(workers=1, processes=False) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        with pytest.raises(WeightsError, match="this worker has weights"):
+            prepare_cluster(client, job=replace(job, model_sha256="ab" * 32))
+        before = len(cache._runners)
+        prepare_cluster(client, job=job)
+        assert len(cache._runners) == before + 1
+        # A worker that comes later has it too, and those of others are not harmed.
+        cluster.scale(2)
+        client.wait_for_workers(2, timeout=60)
+
+
+def test_a_scheduler_that_is_gone(tmp_path):
+    from xcloudmask.cluster import local_cluster
+
+    with local_cluster(workers=1, processes=False) as cluster:
+        client = distributed.Client(cluster, set_as_default=False)
+    with client, pytest.raises(ClusterError, match="type the same command again"):
+        run_tasks(fake_tasks(tmp_path, 2), client, process=NO_OP)
 
 
 # Signals

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any, Protocol
 
-from xcloudmask.errors import ArgumentError, ClusterError
-from xcloudmask.run.flight import Flight
+from xcloudmask.errors import ArgumentError, ClusterError, XCloudMaskError
+from xcloudmask.run.flight import Flight, cluster_errors, lost_scheduler
 from xcloudmask.run.task import Job, Record, Task
 from xcloudmask.run.wire import Outcome, Process, process_name
 from xcloudmask.run.workers import scheduler_plugin, worker_plugin
@@ -189,12 +189,24 @@ def prepare_cluster(client: Any, *, job: Job | None = None) -> None:
         A worker has another model.
     ModelError
         A worker cannot load the model.
+    ClusterError
+        The scheduler is gone.
     """
-    client.register_plugin(scheduler_plugin())
+    if client.status != "running":
+        raise lost_scheduler(client)
+    with cluster_errors(client):
+        client.register_plugin(scheduler_plugin())
     model: dict[str, Any] = (
         {} if job is None else {"model": job.model, "sha256": job.model_sha256, "options": dict(job.options)}
     )
-    client.register_plugin(worker_plugin(**model))
+    plugin = worker_plugin(**model)
+    with cluster_errors(client):
+        try:
+            client.register_plugin(plugin)
+        except XCloudMaskError:
+            # Else every worker that comes later, of anybody, would fail at it.
+            client.unregister_worker_plugin(plugin.name)
+            raise
 
 
 class _Run:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from xcloudmask._optional import require
-from xcloudmask.errors import ClusterError, ReadError
+from xcloudmask.errors import ClusterError, ReadError, XCloudMaskError
 from xcloudmask.run.task import Task
 from xcloudmask.run.wire import Outcome, ended, task_to_json
 from xcloudmask.run.workers import GROUP, GROUP_ALONE, run_alone, run_shared
 
-__all__ = ["Flight"]
+__all__ = ["Flight", "cluster_errors", "lost_scheduler"]
 
 _BATCH = 250
 _BATCH_BYTES = 4 * 2**20
@@ -134,7 +134,7 @@ class Flight:
             The scheduler is gone.
         """
         self._closing = True
-        with _cluster_errors(self._client):
+        with cluster_errors(self._client):
             begun = {key for keys in self._client.processing().values() for key in keys}
         idle = [key for key, future in self._futures.items() if key not in begun and not future.done()]
         self._forget(idle)
@@ -168,7 +168,7 @@ class Flight:
         self.check()
         lines = [data for _, data in chosen.values()]
         arguments = self._arguments if alone or self._token is None else self._with_token | {"token": self._token}
-        with _cluster_errors(self._client):
+        with cluster_errors(self._client):
             futures = self._client.map(
                 run_alone if alone else run_shared, lines, key=list(chosen), pure=False, **arguments
             )
@@ -216,7 +216,7 @@ class Flight:
         """What futures hold; those whose worker was lost with the result are left out."""
         if not futures:
             return {}
-        with _cluster_errors(self._client):
+        with cluster_errors(self._client):
             try:
                 return {future.key: value for future, value in zip(futures, self._gather(futures), strict=True)}
             except (self._distributed.KilledWorker, self._distributed.CancelledError):
@@ -241,18 +241,15 @@ def lost_scheduler(client: Any) -> ClusterError:
     )
 
 
-class _cluster_errors:  # noqa: N801 - a context
+@contextmanager
+def cluster_errors(client: Any) -> Iterator[None]:
     """Errors of connections that are lost become `ClusterError`."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, OSError) and not isinstance(error, ClusterError):
-            raise lost_scheduler(self._client) from error
+    try:
+        yield
+    except XCloudMaskError:
+        raise
+    except OSError as error:
+        raise lost_scheduler(client) from error
 
 
 def _outcome(one: _Flying, answer: bytes | tuple[bytes, Any]) -> Outcome:
