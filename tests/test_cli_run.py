@@ -23,6 +23,8 @@ from xcloudmask.errors import ArgumentError
 from xcloudmask.run.frozen import Frozen, write_frozen
 from xcloudmask.run.lease import hold_lease
 from xcloudmask.run.objects import open_objects
+from xcloudmask.run.place import open_campaign
+from xcloudmask.run.stores.base import open_sink
 
 SIDE = 128
 CONFIG = """
@@ -139,10 +141,29 @@ def test_more_dates_are_found_by_update(tmp_path, config):
     config.write_text(CONFIG.replace('["cube.zarr"]', '["cube.zarr", "more.zarr"]'))
     assert "xcloudmask run start" in run("plan", config, code=2).stderr
     write_cube(tmp_path / "third.zarr", times=1, seed=6)
-    config.write_text(CONFIG.replace('["cube.zarr"]', '["cube.zarr", "more.zarr", "third.zarr"]'))
+    config.write_text(CONFIG.replace('["cube.zarr"]', '["cube.zarr", "more.zarr", "third.zarr"]') + "attempts = 9\n")
     assert "scenes       4" in run("plan", config, "--update").stdout
     assert campaigns.status(config).tasks == 16
+    assert {task.job.attempts for task in tasks_of(tmp_path / "masks")} == {9}
     assert "writes nothing" in run("plan", config, "--update", "--dry-run", code=2).stderr
+
+
+def test_how_to_run_may_change_between_two_runs(tmp_path, config):
+    run("plan", config)
+    keys = [task.key for task in tasks_of(tmp_path / "masks")]
+    config.write_text(f"{CONFIG}attempts = 7\n")
+    with open_campaign(config).manifest() as manifest:
+        assert [(task.key, task.job.attempts) for task in manifest.tasks()] == [(key, 7) for key in keys]
+    with open_campaign(tmp_path / "masks").manifest() as manifest:
+        assert {task.job.attempts for task in manifest.tasks()} == {4}
+
+
+def test_a_store_that_was_prepared_has_begun(tmp_path, config):
+    run("plan", config)
+    open_sink(tasks_of(tmp_path / "masks")[0].job).prepare([])
+    run("plan", config)
+    (tmp_path / "masks" / "masks").mkdir()
+    assert "was planned and has begun" in run("plan", config, code=2).stderr
 
 
 def test_what_was_given_up_is_in_the_exit_code(tmp_path):

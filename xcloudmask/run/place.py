@@ -96,6 +96,7 @@ class Campaign:
     def manifest(self) -> Iterator[Manifest]:
         """Open its manifest; that of a remote store is fetched first."""
         with manifest_of(self.place, store=self.job.store) as path, Manifest.open(path, store=self.job.store) as found:
+            found.job = replace(found.job, storage_options=self.job.storage_options, attempts=self.job.attempts)
             yield found
 
     @contextmanager
@@ -159,11 +160,11 @@ def open_campaign(campaign: Store | CampaignConfig, storage_options: Mapping[str
 
 def campaign_of(place: Place, frozen: Frozen) -> Campaign:
     """Return the campaign of a place: a store may have been moved, and its options may differ from here to there."""
-    options = dict(frozen.job.storage_options)
+    options, attempts = dict(frozen.job.storage_options), frozen.job.attempts
     if place.config is not None:
-        options = dict(place.config.store.storage_options)
+        options, attempts = dict(place.config.store.storage_options), place.config.run.attempts
     objects = open_objects(place.store, options) if options and place.objects.folder is None else place.objects
-    job = replace(frozen.job, store=_whole(place.store), storage_options=options)
+    job = replace(frozen.job, store=_whole(place.store), storage_options=options, attempts=attempts)
     return Campaign(place=replace(place, objects=objects), frozen=replace(frozen, job=job))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import asdict
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
@@ -114,8 +115,11 @@ def _no_campaign(place: Place) -> ArgumentError:
 def _note(path: Path, config: CampaignConfig) -> None:
     with Manifest.open(path, write=True) as manifest:
         manifest.note("source", config.tables()["source"])
+        # The same settings, and what is none: where files may come from, how often a read is tried.
+        manifest.note("job", asdict(config.job()))
 
 
 def _begun(place: Place) -> bool:
     """Whether anything was written for a campaign: then its settings stay."""
-    return bool(Ledger(place.objects).prefixes()) or bool(place.objects.folders("masks/"))
+    there = place.objects.folders("")
+    return bool(Ledger(place.objects).prefixes()) or bool({"masks", "masks.icechunk"} & set(there))
