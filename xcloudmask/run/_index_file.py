@@ -106,7 +106,7 @@ def remove_file(path: Path) -> None:
 
 
 def update_prefix(connection: sqlite3.Connection, ledger: Ledger, prefix: str, *, contents: bool) -> Read:
-    """Bring one prefix up to date, in one transaction.
+    """Bring one prefix up to date, in the transaction of the caller.
 
     Parameters
     ----------
@@ -172,16 +172,15 @@ def _named(name: str) -> list[Line]:
 
 
 def _store(connection: sqlite3.Connection, prefix: str, result: Read) -> None:
-    with connection:
-        for name in (*result.gone, *result.new):
-            connection.execute("DELETE FROM lines WHERE object = (SELECT id FROM objects WHERE name = ?)", (name,))
-            connection.execute("DELETE FROM objects WHERE name = ?", (name,))
-        for name, (whole, lines) in result.new.items():
-            added = connection.execute("INSERT INTO objects VALUES (NULL, ?, ?, ?)", (name, prefix, whole))
-            connection.executemany(_INSERT, (_row(connection, added.lastrowid, prefix, line) for line in lines))
-        if result.new or result.gone:
-            connection.execute("UPDATE lines SET counts = 0 WHERE prefix = ? AND counts", (prefix,))
-            connection.execute(_CHOOSE, (prefix,))
+    for name in (*result.gone, *result.new):
+        connection.execute("DELETE FROM lines WHERE object = (SELECT id FROM objects WHERE name = ?)", (name,))
+        connection.execute("DELETE FROM objects WHERE name = ?", (name,))
+    for name, (whole, lines) in result.new.items():
+        added = connection.execute("INSERT INTO objects VALUES (NULL, ?, ?, ?)", (name, prefix, whole))
+        connection.executemany(_INSERT, (_row(connection, added.lastrowid, prefix, line) for line in lines))
+    if result.new or result.gone:
+        connection.execute("UPDATE lines SET counts = 0 WHERE prefix = ? AND counts", (prefix,))
+        connection.execute(_CHOOSE, (prefix,))
 
 
 def _row(connection: sqlite3.Connection, number: int | None, prefix: str, line: Line) -> tuple[Any, ...]:

@@ -1,7 +1,7 @@
 """An SQLite index of a ledger: for questions, and to find what is still to do. Derived: lost, it is made again.
 
-Records never change and segments have names of their content, so what has been read once is not read again. One
-prefix of keys is brought up to date at a time, in one transaction; killed in between, the next refresh goes on.
+Records never change and segments have names of their content, so what has been read once is not read again. It
+is brought up to date prefix by prefix; killed in between, the next refresh goes on.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import tempfile
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ __all__ = ["LedgerIndex", "Refresh", "Stage", "open_index"]
 
 INDEX = "ledger/index.sqlite"
 
+_COMMIT_S = 2.0
+"""Between commits: each waits for the disk, and what is not committed is read again after a kill."""
 _GROUPS = {"status": "status", "cell": "cell", "worker": "worker", "reason": "reason", "day": "substr(finished, 1, 10)"}
 
 
@@ -146,7 +149,8 @@ class LedgerIndex:
         `Ledger.forget`.
         """
         try:
-            return self._refresh(ledger, contents=contents, progress=progress)
+            with self._connection:  # rolled back where something goes wrong
+                return self._refresh(ledger, contents=contents, progress=progress)
         except sqlite3.OperationalError as error:
             raise WriteError(
                 f"{self.path} cannot be written: {error}. It is an index and can be deleted: it is made again from the "
@@ -156,7 +160,8 @@ class LedgerIndex:
             self._connection.close()
             remove_file(self.path)
             self._connection = open_file(self.path, self._label)
-            return self._refresh(ledger, contents=contents, progress=progress)
+            with self._connection:
+                return self._refresh(ledger, contents=contents, progress=progress)
 
     def attach(self, connection: sqlite3.Connection, *, name: str = "ledger") -> None:
         """Attach the index to the connection of a manifest.
@@ -246,8 +251,12 @@ class LedgerIndex:
         prefixes = sorted({*ledger.prefixes(), *known})
         new, gone = 0, 0
         damaged: list[str] = []
+        committed = time.monotonic()
         for number, prefix in enumerate(prefixes, 1):
             part = update_prefix(self._connection, ledger, prefix, contents=contents)
+            if number == len(prefixes) or time.monotonic() - committed > _COMMIT_S:
+                self._connection.commit()
+                committed = time.monotonic()
             new, gone = new + len(part.new), gone + len(part.gone)
             damaged += part.damaged
             if progress is not None:
