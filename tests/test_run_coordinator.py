@@ -374,6 +374,22 @@ def test_a_scheduler_that_is_gone(tmp_path):
         run_tasks(fake_tasks(tmp_path, 2), client, process=NO_OP)
 
 
+def test_a_cluster_without_xcloudmask():
+    class Bare:
+        status, undone = "running", False
+
+        def register_plugin(self, plugin):
+            raise ModuleNotFoundError("No module named 'xcloudmask'")
+
+        def unregister_worker_plugin(self, name):
+            self.undone = True
+
+    client = Bare()
+    with pytest.raises(ClusterError, match=r"No module named 'xcloudmask'.*pip install"):
+        prepare_cluster(client)
+    assert client.undone
+
+
 # Signals
 
 RUNNER = """

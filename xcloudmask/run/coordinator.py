@@ -6,10 +6,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any, Protocol
 
+from xcloudmask._version import __version__
 from xcloudmask.errors import ArgumentError, ClusterError, XCloudMaskError
 from xcloudmask.run.flight import Flight, cluster_errors, lost_scheduler
 from xcloudmask.run.task import Job, Record, Task
@@ -190,23 +192,30 @@ def prepare_cluster(client: Any, *, job: Job | None = None) -> None:
     ModelError
         A worker cannot load the model.
     ClusterError
-        The scheduler is gone.
+        The scheduler is gone, or xcloudmask is missing on the cluster.
     """
     if client.status != "running":
         raise lost_scheduler(client)
-    with cluster_errors(client):
-        client.register_plugin(scheduler_plugin())
     model: dict[str, Any] = (
         {} if job is None else {"model": job.model, "sha256": job.model_sha256, "options": dict(job.options)}
     )
     plugin = worker_plugin(**model)
-    with cluster_errors(client):
-        try:
+    try:
+        with cluster_errors(client):
+            client.register_plugin(scheduler_plugin())
             client.register_plugin(plugin)
-        except XCloudMaskError:
+    except ClusterError:
+        raise
+    except Exception as error:
+        with suppress(Exception):
             # Else every worker that comes later, of anybody, would fail at it.
             client.unregister_worker_plugin(plugin.name)
+        if isinstance(error, XCloudMaskError):
             raise
+        raise ClusterError(
+            f"The cluster cannot be made ready ({type(error).__name__}: {error}). Expected xcloudmask {__version__} "
+            f"where the scheduler and the workers run. Type there: pip install 'xcloudmask[run]=={__version__}'"
+        ) from error
 
 
 class _Run:
