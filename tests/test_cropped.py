@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xcloudmask.models import cropped
 from xcloudmask.models.cache import get_runner
 from xcloudmask.models.cropped import cropped_logits
 from xcloudmask.models.loading import load_network
@@ -56,18 +57,27 @@ def test_an_exact_halo_is_computed_no_deeper_than_it_reaches(default, monkeypatc
     """A tile of 1024 with 72 px around it: the decoder, at full resolution, sees 8 px around, not 72."""
     seen = {}
     net = default["bf16"]
-    for name in ("encode2", "decode4", "decode2"):
-        layer = getattr(net, name)
+    names = {net.encode2: "encode2", net.decode4: "decode4", net.decode2: "decode2"}
+    inner = cropped._conv_relu
 
-        def spy(x, *, name=name, layer=layer):
-            seen[name] = x.shape[2]
-            return type(layer).forward(layer, x)
+    def spy(layer, features):
+        if layer in names:
+            seen[names[layer]] = features.shape[2]
+        return inner(layer, features)
 
-        monkeypatch.setattr(layer, "forward", spy)
+    monkeypatch.setattr(cropped, "_conv_relu", spy)
     crop = (slice(72, 72 + 256),) * 2
     with torch.inference_mode():
         cropped_logits(net, torch.zeros(1, 3, 400, 400, dtype=torch.bfloat16), None, crop)
     assert seen == {"encode2": (256 + 2 * 64) // 2, "decode4": (256 + 16) // 4, "decode2": (256 + 16) // 2}
+
+
+def test_without_the_fused_operation_the_bits_are_the_same(default, monkeypatch):
+    torch.manual_seed(0)
+    tiles, crop = torch.randn(1, 3, 304, 304).bfloat16(), (slice(72, 200), slice(80, 232))
+    fused = both(default["bf16"], tiles, None, crop)[1]
+    monkeypatch.setattr(cropped, "_FUSES", False)
+    assert torch.equal(fused, both(default["bf16"], tiles, None, crop)[1])
 
 
 def test_the_whole_tile_and_unknown_networks():

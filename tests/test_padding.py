@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import xcloudmask
 from xcloudmask.errors import ArgumentError
-from xcloudmask.padding import map_padded
+from xcloudmask.padding import map_padded, reaches
 
 EDGES = {"xcloudmask.overlap": "edges"}
 REACH = 80
@@ -50,6 +50,48 @@ def test_blocks_are_padded_as_dask_does(data, depth):
             assert block.sum() == expected.sum()
 
 
+@given(
+    sizes=st.lists(st.integers(8, 20), min_size=1, max_size=6),
+    shifts=st.lists(st.integers(-4, 4), min_size=6, max_size=6),
+    depth=st.integers(0, 12),
+)
+def test_reaches_lead_from_the_blocks_to_what_the_work_needs(sizes, shifts, depth):
+    length = sum(sizes)
+    borders = [0, *np.cumsum(sizes)]
+    moved = [0, *(border + shift for border, shift in zip(borders[1:-1], shifts, strict=False)), length]
+    wanted = np.diff(moved).tolist()
+    depth = depth if len(sizes) > 1 else 0
+    found = reaches(sizes, wanted, depth)
+    need = [
+        (start - max(0, first - depth), min(length, last + depth) - stop)
+        for start, stop, first, last in zip(borders, borders[1:], moved, moved[1:], strict=False)
+    ]
+    possible = all(0 <= side <= min(sizes) for sides in need for side in sides)
+    assert found == (need if possible else None)
+
+
+@pytest.mark.parametrize("shape", [(270, 350), (90, 410), (260, 90)])
+@pytest.mark.parametrize("stacked", [True, False])
+def test_chunks_off_the_stride_are_not_rechunked(tiny_model, shape, stacked):
+    """Chunks of 90 px become work of 88 or 96: the blocks come as they are, with deeper edges."""
+    cube = odc_dataset(shape=shape, times=2, chunks=90).astype("uint16")
+    cube = cube.to_dataarray("band").chunk(band=-1) if stacked else cube
+    usual = cube.cloudmask.predict(model=tiny_model)
+    with dask.config.set(EDGES):
+        lean = cube.cloudmask.predict(model=tiny_model)
+    assert lean.chunks == usual.chunks
+    loading = set(cube.__dask_graph__())
+    assert not any("rechunk" in str(key) for key in set(lean.data.__dask_graph__()) - loading)
+    np.testing.assert_array_equal(lean, usual)
+
+
+def test_bands_are_not_stacked_first(tiny_model):
+    cube = odc_dataset(shape=(128, 192), times=1, chunks=64)
+    with dask.config.set(EDGES):
+        mask = cube.cloudmask.predict(model=tiny_model)
+    assert not any("cloudmask-stack" in str(key) for key in mask.data.__dask_graph__())
+
+
 @pytest.mark.parametrize("normalize", ["chunk", "lattice", "scene"])
 @pytest.mark.parametrize("times", [1, 3])
 def test_masks_are_the_same_to_the_last_bit(tiny_model, normalize, times):
@@ -75,6 +117,33 @@ def test_shapes_of_all_outputs(tiny_model, categorise, timeless):
     np.testing.assert_array_equal(lean, usual)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_in_turn_a_row_and_some_blocks_are_in_memory(workers):
+    """Of 12 rows of 4 blocks; and a part that is asked for takes no more than it needs without turns."""
+    held, most, loaded = set(), [0], []
+
+    def load(block_id):
+        held.add(block_id)
+        most[0] = max(most[0], len(held))
+        loaded.append(block_id)
+        return np.zeros((1, 1, 8, 8))
+
+    def work(block, block_id):
+        held.discard((block_id[0], 0, *block_id[1:]))
+        return np.zeros((1, 8, 8))
+
+    sizes = ((1,), (1,), (8,) * 12, (8,) * 4)
+    stack = da.map_blocks(load, chunks=sizes, dtype=float, meta=np.empty((0,) * 4))
+    how = {"depth": (2, 2), "chunks": ((1,), *sizes[2:]), "axes": (0, 2, 3), "dtype": float}
+    with dask.config.set(num_workers=workers):
+        ordered = map_padded(work, stack, **how, name="ordered", in_turn=True)
+        assert not ordered.compute(scheduler="threads").any()
+    assert most[0] <= 4 + 4 + 2 * workers
+    loaded.clear()
+    map_padded(work, stack, **how, name="free")[:, -8:, -8:].compute(scheduler="synchronous")
+    assert len(loaded) == 4
+
+
 def test_names_do_not_depend_on_the_process_but_on_the_input(tiny_model):
     with dask.config.set(EDGES):
         first, again, other = (
@@ -85,7 +154,7 @@ def test_names_do_not_depend_on_the_process_but_on_the_input(tiny_model):
     assert first != other
 
 
-def test_two_tasks_a_chunk_beside_the_stack(tiny_model):
+def test_two_tasks_a_chunk(tiny_model):
     cube = odc_dataset(shape=(256, 256), times=1, chunks=64)
     with dask.config.set(EDGES):
         mask = cube.cloudmask.predict(model=tiny_model)

@@ -6,7 +6,8 @@ settings, so they are the same in every process.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, get_args
 
 import dask
@@ -18,12 +19,13 @@ from dask.base import tokenize
 from xcloudmask.blocks import predict_block
 from xcloudmask.errors import ArgumentError, ChunkError
 from xcloudmask.halo import BlockPlace, snap_chunks
-from xcloudmask.padding import map_padded
+from xcloudmask.padding import map_padded, reaches
 from xcloudmask.scene import reduce_scene_moments, scene_moments_block
 from xcloudmask.settings import EngineSettings
 
 __all__ = ["OverlapKind", "map_overlapped", "map_with_halo", "overlap_kind", "predict_graph"]
 
+Bands = da.Array | Sequence[da.Array]
 Chunks = tuple[tuple[int, ...], ...]
 OverlapKind = Literal["map_overlap", "edges"]
 
@@ -38,6 +40,7 @@ def predict_graph(
     depth: tuple[int, int],
     timeless: bool = False,
     scales: npt.NDArray[np.float64] | da.Array | None = None,
+    planes: Sequence[da.Array] | None = None,
 ) -> da.Array:
     """Build the lazy mask of a stack.
 
@@ -56,14 +59,16 @@ def predict_graph(
     scales
         (time, band of the model * 2) all scales, then all offsets, where they differ between time steps; NaN for
         unknown.
+    planes
+        The bands of the stack, (time, y, x) or (y, x), in its chunks; with the edges copied they need not be stacked.
 
     Returns
     -------
     dask.array.Array
         (time, y, x) labels, or (time, code, y, x) percent or probability.
     """
-    bands = stack.shape[_BAND]
-    stack = stack.rechunk((chunks[0], (bands,), chunks[1], chunks[2]))
+    bands: Bands = stack if planes is None else planes
+    stack = stack.rechunk((chunks[0], (stack.shape[_BAND],), chunks[1], chunks[2]))
     # A single chunk has no neighbour to overlap with, and dask refuses a depth larger than the axis.
     depth_y, depth_x = (d if len(c) > 1 else 0 for d, c in zip(depth, chunks[1:], strict=True))
     tables = [_scene_statistics(stack, settings)] if settings.normalize == "scene" else []
@@ -74,10 +79,13 @@ def predict_graph(
     names = [stack.name, *(table.name for table in tables)]
     # The token of the usual way has no word for it: its names stay what they were.
     token = tokenize(names, settings, chunks, depth, timeless, *([how] if how != "map_overlap" else []))
-    mapped = map_padded if how == "edges" else map_overlapped
+    if how == "edges":
+        mapped, bands = _padded_from(bands, stack, chunks, (depth_y, depth_x))
+    else:
+        mapped, bands = map_overlapped, stack
     return mapped(
         _PredictBlock(settings, chunks, (depth_y, depth_x), timeless=timeless),
-        stack,
+        bands,
         *tables,
         depth=(depth_y, depth_x),
         chunks=(*(() if timeless else (chunks[0],)), *(() if labels else ((settings.codes,),)), chunks[1], chunks[2]),
@@ -85,6 +93,23 @@ def predict_graph(
         dtype=np.dtype(np.float32 if settings.output == "probability" else np.uint8),
         name="cloudmask-" + token,
     )
+
+
+def _padded_from(
+    bands: Bands, rechunked: da.Array, chunks: Chunks, depth: tuple[int, int]
+) -> tuple[Callable[..., da.Array], Bands]:
+    """From the blocks as they come where the work ends near their borders, else from blocks that were rechunked.
+
+    Dask's configuration says under ``xcloudmask.in_turn`` whether the work goes along the rows; see `map_padded`.
+    """
+    padded = partial(map_padded, in_turn=bool(dask.config.get("xcloudmask.in_turn", False)))
+    if isinstance(bands, da.Array) and bands.numblocks[_BAND] > 1:
+        return padded, rechunked
+    rows, columns = (bands if isinstance(bands, da.Array) else bands[0]).chunks[-2:]
+    above, beside = reaches(rows, chunks[1], depth[0]), reaches(columns, chunks[2], depth[1])
+    if above is None or beside is None:
+        return padded, rechunked
+    return partial(padded, around=(above, beside)), bands
 
 
 def overlap_kind() -> OverlapKind:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 __all__ = ["BlockPlace", "Tile", "core_tiles", "round_up", "snap_chunks", "window_starts", "window_tiles"]
 
@@ -35,7 +35,10 @@ def round_up(value: int, multiple: int) -> int:
 
 
 def snap_chunks(chunks: Sequence[int], *, multiple: int, minimum: int) -> tuple[int, ...]:
-    """Move the chunk borders of one axis to the nearest multiples, and merge chunks that become too small.
+    """Move the chunk borders of one axis to multiples, and merge chunks that become too small.
+
+    Chunks of one size stay chunks of one size, the nearest multiple, because a Zarr store can hold no others: writing
+    them rechunks nothing. Else each border goes to the nearest multiple.
 
     Parameters
     ----------
@@ -60,14 +63,21 @@ def snap_chunks(chunks: Sequence[int], *, multiple: int, minimum: int) -> tuple[
     length = sum(chunks)
     minimum = max(minimum, 1)
     borders = [0]
-    position = 0
-    for size in chunks[:-1]:
-        position += size
-        border = (position + multiple // 2) // multiple * multiple
+    for border in _wanted_borders(chunks, multiple, minimum):
         if border - borders[-1] >= minimum and length - border >= minimum:
             borders.append(border)
     borders.append(length)
     return tuple(end - start for start, end in pairwise(borders)) if length else tuple(chunks)
+
+
+def _wanted_borders(chunks: Sequence[int], multiple: int, minimum: int) -> Iterator[int]:
+    regular = len(set(chunks[:-1])) == 1 and chunks[-1] <= chunks[0]
+    if regular:
+        size = max((chunks[0] + multiple // 2) // multiple * multiple, round_up(minimum, multiple))
+        yield from range(size, sum(chunks), size)
+        return
+    for position in accumulate(chunks[:-1]):
+        yield (position + multiple // 2) // multiple * multiple
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

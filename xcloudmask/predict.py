@@ -241,6 +241,7 @@ def _predict(cube: xr.DataArray | xr.Dataset, options: Options, *, output: Outpu
             depth=prepared.geometry.depth,
             timeless=timeless,
             scales=prepared.scales,
+            planes=prepared.planes,
         )
     if not prepared.lazy:
         # The model itself uses all cores, so one block at a time is fastest and smallest.

@@ -22,7 +22,7 @@ from xcloudmask.options import Options, scale_pairs
 from xcloudmask.parity.geometry import ocm_geometry
 from xcloudmask.radiometry import band_scales, known_scale, nodata_values, scale_rows
 from xcloudmask.settings import EngineSettings, Output
-from xcloudmask.stacking import add_time, stack_planes
+from xcloudmask.stacking import add_time, align_planes, stack_planes
 
 __all__ = ["Prepared", "prepare_cube"]
 
@@ -41,6 +41,8 @@ class Prepared:
     """One chosen band, (time, y, x) or (y, x): dimensions and coordinates of the mask."""
     stack: da.Array
     """(time, band, y, x); time has length 1 where the cube has none."""
+    planes: list[da.Array] | None
+    """The bands of the stack, (time, y, x) or (y, x), in its chunks; None where the cube has them stacked."""
     lazy: bool
     """Whether the cube is backed by dask."""
     given_chunks: tuple[tuple[int, ...], tuple[int, ...]]
@@ -89,7 +91,7 @@ def prepare_cube(cube: xr.DataArray | xr.Dataset, options: Options, *, output: O
         cube, roles=spec.bands, optional=spec.optional_bands, bands=options.bands, sensor=options.sensor
     )
     template = _template(selection)
-    stack, lazy = _stack(selection, template)
+    stack, planes, lazy = _stack(selection, template)
     given = (stack.chunks[2], stack.chunks[3])
     # The CRS of a Dataset can be a variable that no band carries.
     resolution = options.resolution_yx_m or resolution_m(template) or resolution_m(cube)
@@ -114,6 +116,7 @@ def prepare_cube(cube: xr.DataArray | xr.Dataset, options: Options, *, output: O
         selection=selection,
         template=template,
         stack=stack,
+        planes=planes,
         lazy=lazy,
         given_chunks=given,
         resolution=resolution,
@@ -207,15 +210,16 @@ def _dims(band: xr.DataArray) -> list[Hashable]:
     return [*([time] if time is not None else []), *spatial_dims(band)]
 
 
-def _stack(selection: BandSelection, template: xr.DataArray) -> tuple[da.Array, bool]:
-    """(time, band, y, x) as a dask array, and whether the cube was one."""
+def _stack(selection: BandSelection, template: xr.DataArray) -> tuple[da.Array, list[da.Array] | None, bool]:
+    """(time, band, y, x) as a dask array, the bands that it is made of, and whether the cube was one."""
     if selection.stack is not None:
         dims = list(template.dims)
         array = selection.stack.transpose(*dims[:-2], selection.band_dim, *dims[-2:])
         data, lazy = _as_dask(array, spatial_axes=2)
-        return (data if data.ndim == 4 else add_time(data)), lazy
-    planes = [_as_dask(band.transpose(*template.dims), spatial_axes=2) for band in selection.arrays if band is not None]
-    return stack_planes([data for data, _ in planes]), any(lazy for _, lazy in planes)
+        return (data if data.ndim == 4 else add_time(data)), None, lazy
+    found = [_as_dask(band.transpose(*template.dims), spatial_axes=2) for band in selection.arrays if band is not None]
+    planes = align_planes([data for data, _ in found])
+    return stack_planes(planes), planes, any(lazy for _, lazy in found)
 
 
 def _as_dask(array: xr.DataArray, *, spatial_axes: int) -> tuple[da.Array, bool]:

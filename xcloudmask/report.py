@@ -20,7 +20,7 @@ from xcloudmask.prepare import Prepared
 
 __all__ = ["Plan", "describe"]
 
-_TASKS_PER_CHUNK = {"map_overlap": (4, 10), "edges": (2, 3)}
+_TASKS_PER_CHUNK = {"map_overlap": (4, 10), "edges": (1, 2)}
 """Tasks of a chunk without and with neighbours, beyond those that load the cube (`python -m benchmarks overlap`)."""
 
 _BYTES_PER_CELL = {"bf16": 110, "fp16": 110, "fp32": 180, "auto": 180, "int8": 110}

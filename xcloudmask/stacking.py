@@ -12,9 +12,30 @@ import numpy as np
 import numpy.typing as npt
 from dask.base import tokenize
 
-__all__ = ["add_time", "stack_planes"]
+__all__ = ["add_time", "align_planes", "stack_planes"]
 
 _TIME, _BAND = 0, 1
+
+
+def align_planes(planes: Sequence[da.Array]) -> list[da.Array]:
+    """Cut all bands as the first one is cut.
+
+    Parameters
+    ----------
+    planes
+        (time, y, x) or (y, x) arrays of one shape.
+
+    Returns
+    -------
+    list of dask.array.Array
+
+    Examples
+    --------
+    >>> [plane.chunks for plane in align_planes([da.zeros((4, 4), chunks=2), da.zeros((4, 4), chunks=4)])]
+    [((2, 2), (2, 2)), ((2, 2), (2, 2))]
+    """
+    chunks = planes[0].chunks
+    return [plane if plane.chunks == chunks else plane.rechunk(chunks) for plane in planes]
 
 
 def stack_planes(planes: Sequence[da.Array]) -> da.Array:
@@ -36,8 +57,7 @@ def stack_planes(planes: Sequence[da.Array]) -> da.Array:
     >>> stack_planes([da.zeros((1, 4, 4), chunks=2)] * 3).chunks
     ((1,), (3,), (2, 2), (2, 2))
     """
-    first = planes[0]
-    aligned = [plane if plane.chunks == first.chunks else plane.rechunk(first.chunks) for plane in planes]
+    first, aligned = planes[0], align_planes(planes)
     dtype = np.result_type(*(plane.dtype for plane in aligned))
     timeless = first.ndim == 2
     result: da.Array = da.map_blocks(

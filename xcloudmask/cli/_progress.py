@@ -46,8 +46,9 @@ def scheduling(scheduler: str, workers: int | None) -> Iterator[Any]:
         distributed is not installed.
     """
     if scheduler in LOCAL:
-        # Nothing travels between threads, so the graph with the fewest tasks and the least memory is best.
-        overlap = {} if scheduler == "processes" else {"xcloudmask.overlap": "edges"}
+        # Nothing travels between threads, so the graph with the fewest tasks and the least memory is best; and a mask
+        # is written whole, so its chunks can come in turn.
+        overlap = {} if scheduler == "processes" else {"xcloudmask.overlap": "edges", "xcloudmask.in_turn": True}
         with dask.config.set({"scheduler": scheduler, "num_workers": workers} | overlap):
             yield None
         return

@@ -51,8 +51,10 @@ def predict(
     debug: opt.DebugOption = False,  # noqa: ARG001  # read by @reporting
 ) -> None:
     """Mask clouds and their shadows in image files, and write the mask."""
+    from xcloudmask.models.process import keep_freed_memory
     from xcloudmask.predict import predict as predict_mask
 
+    keep_freed_memory()
     if picture is not None:
         _check_picture(percent=percent)
     check_output(output, inputs=inputs, overwrite=overwrite, append=append)

@@ -11,18 +11,21 @@ time.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
 
-from xcloudmask.models._layers import level_biases, twice_as_fine
+from xcloudmask.models._layers import Residual, level_biases, twice_as_fine
 from xcloudmask.models.unet import STRIDE_PX, CloudUNet
 from xcloudmask.models.voting import VotingNet
 
 __all__ = ["cropped_logits"]
 
 Crop = tuple[slice, slice]
+
+_FUSES = bool(torch._C._has_mkldnn) and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
 
 
 def cropped_logits(net: nn.Module, tiles: Tensor, level: Tensor | None, crop: Crop) -> Tensor:
@@ -91,28 +94,41 @@ def _unet(net: CloudUNet, tiles: Tensor, level: Tensor | None, crop: Crop) -> Te
     stretches = [range(*stretch.indices(side)) for stretch, side in zip(crop, tiles.shape[2:], strict=True)]
     rows, columns = ((stretch.start // STRIDE_PX, -(-stretch.stop // STRIDE_PX)) for stretch in stretches)
     kept = _Area(rows, columns)
-    area = kept.wider(2 * len(net.context) + 2, whole)
-    fine_bias, coarse_bias = level_biases(net.level_mlp, tiles, level)
-    stem = net.stem[1](_unshuffled(whole.cut(tiles, area, scale=STRIDE_PX)))
-    half = F.relu_(net.encode2(F.relu_(stem.add_(fine_bias))))
-    del stem
-    quarter = F.relu_(net.encode4(F.relu_(net.down4(half))))
-    eighth = F.relu_(net.down8(quarter).add_(coarse_bias))
-    decoded = kept.wider(1, whole)
+    decoded, area = kept.wider(1, whole), kept.wider(2 * len(net.context) + 2, whole)
+    half, quarter, eighth = _encoded(net, whole.cut(tiles, area, scale=STRIDE_PX), level)
     half, quarter = area.cut(half, decoded, scale=4), area.cut(quarter, decoded, scale=2)
-    for number, block in enumerate(net.context, start=1):
+    for number, layer in enumerate(net.context, start=1):
+        block = cast("Residual", layer)
         needed = kept.wider(2 * (len(net.context) - number) + 1, whole)
-        change = block.second(F.relu_(block.first(eighth)))
+        change = block.second(_conv_relu(block.first, eighth))
         eighth = F.relu_(area.cut(eighth, needed) + area.cut(change, needed))
         area = needed
-    quarter = F.relu_(twice_as_fine(net.up4(eighth)).add_(quarter))
-    quarter = F.relu_(net.decode4(quarter))
-    half = F.relu_(twice_as_fine(net.up2(quarter)).add_(half))
-    half = F.relu_(net.decode2(half))
+    quarter = twice_as_fine(net.up4(eighth)).add_(quarter)
+    quarter = _conv_relu(net.decode4, F.relu_(quarter))
+    half = twice_as_fine(net.up2(quarter)).add_(half)
+    half = _conv_relu(net.decode2, F.relu_(half))
     logits = _shuffled(net.head(half))
     top, left = (start * STRIDE_PX for start, _ in (decoded.rows, decoded.columns))
     y, x = stretches
     return logits[:, :, y.start - top : y.stop - top, x.start - left : x.stop - left]
+
+
+def _encoded(net: CloudUNet, tiles: Tensor, level: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Features at strides 2, 4 and 8."""
+    pixels = _unshuffled(tiles.to(net.head.weight.dtype))
+    fine_bias, coarse_bias = level_biases(net.level_mlp, pixels, level)
+    half = _conv_relu(net.encode2, F.relu_(net.stem[1](pixels).add_(fine_bias)))
+    quarter = _conv_relu(net.encode4, _conv_relu(net.down4, half))
+    return half, quarter, F.relu_(net.down8(quarter).add_(coarse_bias))
+
+
+def _conv_relu(layer: nn.Module, features: Tensor) -> Tensor:
+    """A convolution and what of it is above 0: one pass on processors, where `torch.compile` fuses them alike."""
+    if not (_FUSES and features.device.type == "cpu" and type(layer) is nn.Conv2d):
+        return F.relu_(layer(features))
+    how = layer.padding, layer.stride, layer.dilation, layer.groups
+    result: Tensor = torch.ops.mkldnn._convolution_pointwise(features, layer.weight, layer.bias, *how, "relu", [], "")
+    return result
 
 
 def _in_pairs(features: Tensor) -> bool:

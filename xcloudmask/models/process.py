@@ -24,7 +24,7 @@ __all__ = ["Share", "configured", "keep_freed_memory", "limit_torch_threads", "m
 
 T = TypeVar("T")
 
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # <malloc.h>
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX, _ARENA_MAX = -1, -2, -4, -8  # <malloc.h>
 _KEEP_BYTES, _PAD_BYTES = 2**31 - 1, 256 * 2**20
 
 _done = threading.local()
@@ -174,7 +174,7 @@ def keep_freed_memory() -> bool:
 
     Notes
     -----
-    mallopt(3): M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD.
+    mallopt(3): M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD, M_ARENA_MAX.
 
     Examples
     --------
@@ -184,7 +184,9 @@ def keep_freed_memory() -> bool:
     if not sys.platform.startswith("linux") or os.environ.get("XCLOUDMASK_MALLOC") == "system":
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    settings = {_MMAP_MAX: 0, _TRIM_THRESHOLD: _KEEP_BYTES, _TOP_PAD: _PAD_BYTES}
+    # Heaps of other threads than the first are given back whatever the threshold says. A thread that has one keeps it:
+    # who can, calls this before threads begin to read.
+    settings = {_MMAP_MAX: 0, _TRIM_THRESHOLD: _KEEP_BYTES, _TOP_PAD: _PAD_BYTES, _ARENA_MAX: 1}
     return mallopt is not None and all(mallopt(name, value) == 1 for name, value in settings.items())
 
 
@@ -202,7 +204,7 @@ def malloc_environment() -> dict[str, str]:
 
     Examples
     --------
-    >>> set(malloc_environment().values()) <= {"0", "2147483647", "268435456"}
+    >>> set(malloc_environment().values()) <= {"0", "1", "2147483647", "268435456"}
     True
     """
     if not sys.platform.startswith("linux") or os.environ.get("XCLOUDMASK_MALLOC") == "system":
@@ -211,4 +213,5 @@ def malloc_environment() -> dict[str, str]:
         "MALLOC_MMAP_MAX_": "0",
         "MALLOC_TRIM_THRESHOLD_": str(_KEEP_BYTES),
         "MALLOC_TOP_PAD_": str(_PAD_BYTES),
+        "MALLOC_ARENA_MAX": "1",
     }
