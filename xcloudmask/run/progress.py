@@ -10,6 +10,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from xcloudmask._optional import available
 from xcloudmask.run.task import Record
 
 __all__ = ["Pace", "RunProgress"]
@@ -127,7 +128,8 @@ class RunProgress:
         self._last = clock()
         self._flying = self._isolated = 0
         self._bar: Any = None
-        if self._console.is_terminal or self._console.is_jupyter:
+        # In a notebook, rich draws through ipywidgets.
+        if self._console.is_terminal or (self._console.is_jupyter and available("ipywidgets")):
             self._bar = Progress(
                 TextColumn("Tasks"),
                 BarColumn(),
