@@ -24,6 +24,7 @@ from xcloudmask.run.frozen import Frozen, write_frozen
 from xcloudmask.run.lease import hold_lease
 from xcloudmask.run.objects import open_objects
 from xcloudmask.run.place import open_campaign
+from xcloudmask.run.process import process_task
 from xcloudmask.run.stores.base import open_sink
 
 SIDE = 128
@@ -111,7 +112,7 @@ def test_from_a_configuration_to_a_report(tmp_path, config, monkeypatch):
 
     assert "8 records put together" in run("compact", store).stdout
     done = run("export", store, "--stac", tmp_path / "stac", "--table", tmp_path / "t.csv").stdout
-    assert "2 items in 1 collections" in done
+    assert "2 items, collections: 1" in done
     assert "8 rows" in done
     monkeypatch.chdir(tmp_path)
     assert "Wrote campaign.html" in run("report", store).stdout
@@ -146,6 +147,25 @@ def test_more_dates_are_found_by_update(tmp_path, config):
     assert campaigns.status(config).tasks == 16
     assert {task.job.attempts for task in tasks_of(tmp_path / "masks")} == {9}
     assert "writes nothing" in run("plan", config, "--update", "--dry-run", code=2).stderr
+
+
+def test_other_engines_need_no_cluster(tmp_path, config):
+    """As docs/scaling.md has it."""
+    run("plan", config)
+    campaign = open_campaign(tmp_path / "masks")
+    with campaign.manifest() as manifest, campaign.index() as index:
+        campaign.prepare(manifest)
+        done = [process_task(task) for task in manifest.tasks(without=index.path)]
+    assert [record.status for record in done] == ["ok"] * 8
+    assert campaigns.status(config).complete
+    run("start", config)  # nothing is left to do
+    run("verify", config, "--quiet")
+    (masks,) = (tmp_path / "masks" / "masks").glob("*.zarr")
+    cube = xcloudmask.io.open_cube(tmp_path / "cube.zarr")
+    expected = xcloudmask.predict(cube, normalize="lattice", sensor="sentinel-2-l2a")
+    np.testing.assert_array_equal(xcloudmask.open_mask(masks), expected)
+    items = run("export", config, "--stac", tmp_path / "stac").stdout
+    assert "2 items, collections: 1" in items
 
 
 def test_how_to_run_may_change_between_two_runs(tmp_path, config):

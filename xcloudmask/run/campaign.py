@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
@@ -15,16 +15,13 @@ from xcloudmask.run.coordinator import RunResult, run_tasks
 from xcloudmask.run.drain import draining
 from xcloudmask.run.lease import hold_lease
 from xcloudmask.run.ledger import Compaction
-from xcloudmask.run.manifest import Manifest
 from xcloudmask.run.options import RunOptions
 from xcloudmask.run.place import MANIFEST, Campaign, bad_keys, find_place, open_campaign
 from xcloudmask.run.plan import PlanSummary, make_plan
 from xcloudmask.run.planning import configured, planned, replan
 from xcloudmask.run.state import status_of
-from xcloudmask.run.stores.base import open_sink
 from xcloudmask.run.surroundings import chosen, connected, watching
 from xcloudmask.run.tally import CampaignStatus
-from xcloudmask.run.task import Cell
 
 __all__ = ["compact", "plan", "retry", "start", "status"]
 
@@ -161,8 +158,7 @@ def start(
         todo, tasks = manifest.count(without=index.path), len(manifest)
         if not todo or event.is_set():
             return RunResult(drained=bool(todo))
-        sink = open_sink(found.job)
-        sink.prepare(_cells(manifest))
+        sink = found.prepare(manifest)
         if client is None:
             client = stack.enter_context(connected(options))
         watchers = stack.enter_context(watching(options, tasks=tasks, finished=tasks - todo, quiet=quiet))
@@ -298,10 +294,3 @@ def _run_options(found: Campaign) -> RunOptions:
     if found.place.config is not None:
         return found.place.config.run
     return CampaignConfig.from_dict(found.frozen.config, place=f"{found.label}/campaign.json").run
-
-
-def _cells(manifest: Manifest) -> Iterator[tuple[Cell, Mapping[str, tuple[str, ...]]]]:
-    """Yield each cell with its times and the ids of their scenes."""
-    for cell, times in manifest.cells():
-        ids = {step.time: step.ids for step in manifest.steps(cell.name)}
-        yield cell, {time: ids[time] for time in times}

@@ -53,7 +53,7 @@ class Export:
         """Return what was written as pairs of a label and a text."""
         rows = []
         if self.catalogue:
-            rows.append(("catalogue", f"{self.catalogue}: {self.items:,} items in {self.collections:,} collections"))
+            rows.append(("catalogue", f"{self.catalogue}: {self.items:,} items, collections: {self.collections:,}"))
             rows.append(("left out", f"{self.left_out:,} time steps that are not complete, or have no data"))
         if self.table:
             rows.append(("table", f"{self.table}: {self.rows:,} rows"))
@@ -155,13 +155,15 @@ def _write_catalogue(
     """Write a collection for each cell; return how much was written."""
     from xcloudmask.stac.out import to_stac
 
-    unfinished = {(task.cell.name, task.time) for task in manifest.tasks(without=index.path)}
+    unfinished: dict[str, set[str]] = {}
+    for task in manifest.tasks(without=index.path):
+        unfinished.setdefault(task.cell.name, set()).add(task.time)
     sink, counts = open_sink(found.job), {"items": 0, "collections": 0, "left_out": 0}
     for cell, times in manifest.cells():
         if cell.name not in names:
             continue
-        bad = {time for name, time in unfinished if name == cell.name}
-        complete = _complete(current_records(manifest, index, cells=[cell.name]), bad)
+        records = current_records(manifest, index, cells=[cell.name])
+        complete = _complete(records, unfinished.get(cell.name, set()))
         counts["left_out"] += len(times) - len(complete)
         if not complete:
             continue

@@ -21,7 +21,8 @@ from xcloudmask.run.index import LedgerIndex, open_index
 from xcloudmask.run.ledger import Ledger
 from xcloudmask.run.manifest import Manifest
 from xcloudmask.run.objects import Objects, open_objects
-from xcloudmask.run.task import Job, Record
+from xcloudmask.run.stores.base import Sink, open_sink
+from xcloudmask.run.task import Cell, Job, Record
 
 if TYPE_CHECKING:
     from xcloudmask.run.config import CampaignConfig
@@ -98,6 +99,12 @@ class Campaign:
         with manifest_of(self.place, store=self.job.store) as path, Manifest.open(path, store=self.job.store) as found:
             found.job = replace(found.job, storage_options=self.job.storage_options, attempts=self.job.attempts)
             yield found
+
+    def prepare(self, manifest: Manifest) -> Sink:
+        """Make the stores of all cells with all their times, before the first task; return them."""
+        sink = open_sink(self.job)
+        sink.prepare(_cells(manifest))
+        return sink
 
     @contextmanager
     def index(self, *, contents: bool = False) -> Iterator[LedgerIndex]:
@@ -272,3 +279,10 @@ def _joined(manifest: Manifest, index: LedgerIndex) -> sqlite3.Connection:
 def _whole(store: str) -> str:
     """Return a path that means the same in another folder; URLs stay as they are."""
     return store if "://" in store else str(Path(store).absolute())
+
+
+def _cells(manifest: Manifest) -> Iterator[tuple[Cell, Mapping[str, tuple[str, ...]]]]:
+    """Yield each cell with its times and the ids of their scenes."""
+    for cell, times in manifest.cells():
+        ids = {step.time: step.ids for step in manifest.steps(cell.name)}
+        yield cell, {time: ids[time] for time in times}
