@@ -22,9 +22,10 @@ from xcloudmask.errors import ArgumentError
 from xcloudmask.geometry import plan_geometry
 from xcloudmask.run import process as process_module
 from xcloudmask.run import read
-from xcloudmask.run.blocks import block_chunks, blocks_along, plan_reads
+from xcloudmask.run.blocks import block_chunks, blocks_along, context_of, plan_reads
 from xcloudmask.run.faults import FatalError
 from xcloudmask.run.process import process_in_transaction, process_task
+from xcloudmask.run.regions import regions_of
 from xcloudmask.run.stores import digest_of, open_sink
 from xcloudmask.run.task import Job, Region
 from xcloudmask.run.turns import Seats, predicting, predictions_at_once, seats_of
@@ -224,6 +225,36 @@ def test_a_mosaic_the_first_on_top(shelf, job, tmp_path):
     np.testing.assert_array_equal(expected[1, 0], masks(together, job)[0], "the earlier one on top")
     assert not np.array_equal(expected[0, 1], expected[1, 0])
     assert (expected[0, 1][:16] == NODATA).all()
+
+
+def test_regions_of_a_mosaic_know_the_scenes_around_them(job, tiny_model, tmp_path):
+    """Tasks with the scenes that the plan gives them: the mask is that of the whole mosaic, also where scenes meet."""
+    own = Shelf(tmp_path)
+    names = ["left", "right"]
+    for index, name in enumerate(names):
+        own.scene(
+            name,
+            grid=grid_cube(shape=(128, 128), x=600_000.0 + 1280 * index),
+            seed=index,
+            time=f"2024-05-14T10:50:3{index}Z",
+        )
+    cube = grid_cube(shape=(128, 256))
+    cell = cell_of(cube)
+    windows = [(0, (0, 128, 0, 128)), (1, (0, 128, 128, 256))]
+    context = context_of(tiny_model, job.options, region_px=64, block_px=64, pixel_m=10.0)
+    planned = list(regions_of(cell, windows, region_px=64, context_px=context))
+    assert [numbers for region, numbers in planned[:4]] == [[0], [0, 1], [0, 1], [1]]
+    sources = [document(own, name) for name in names]
+    tasks = [task_of(job, cell, [sources[number] for number in numbers], region=region) for region, numbers in planned]
+    sink, _ = run(tasks)
+    together = load(own.items(*names), geobox=cube.odc.geobox, groupby="solar_day")
+    np.testing.assert_array_equal(sink.plane, masks(together, job)[0])
+    alone = [
+        task_of(job, cell, [sources[number] for number in numbers], region=region)
+        for region, numbers in regions_of(cell, windows, region_px=64)
+    ]
+    sink, _ = run(alone)
+    assert not np.array_equal(sink.plane, masks(together, job)[0]), "it does matter"
 
 
 def test_a_region_that_no_item_touches_is_nodata(shelf, job):

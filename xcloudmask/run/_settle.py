@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from xcloudmask._optional import require
-from xcloudmask.run.cells import Window, join_grids, window_in, zone_cell
+from xcloudmask.run.cells import Window, geobox_of, join_grids, window_in, zone_cell
 from xcloudmask.run.config import CampaignConfig
 from xcloudmask.run.manifest import Manifest
 from xcloudmask.run.regions import area_filter, regions_of, touching
@@ -121,6 +121,7 @@ def _put_steps(
 ) -> Iterator[tuple[int, int]]:
     cell = manifest.cell(name)
     wanted, region_px = area_filter(cell, area), None if config.whole else config.region_px
+    context_px = _context(cell, config)
     windows: dict[Cell, Window | None] = {}
     for time, rows in groupby(manifest.scenes(name), key=itemgetter(0)):
         scenes: list[tuple[int, Window]] = []
@@ -129,6 +130,23 @@ def _put_steps(
                 windows[grid] = touching(cell, grid)
             if (window := windows[grid]) is not None:
                 scenes.append((number, window))
-        regions = list(regions_of(cell, scenes, region_px=region_px, wanted=wanted))
+        regions = list(regions_of(cell, scenes, region_px=region_px, context_px=context_px, wanted=wanted))
         if regions:
             yield manifest.put_step(name, time, regions)
+
+
+def _context(cell: Cell, config: CampaignConfig) -> int:
+    """Pixels around a region that the model looks at: the scenes there are read as well."""
+    from xcloudmask.models.registry import get_spec
+    from xcloudmask.run.blocks import context_of
+
+    if config.whole:
+        return 0
+    crs = geobox_of(cell).crs
+    return context_of(
+        get_spec(config.model.name),
+        config.model.options,
+        region_px=config.region_px,
+        block_px=config.block_px,
+        pixel_m=abs(cell.transform[0]) if crs is not None and crs.projected else None,
+    )

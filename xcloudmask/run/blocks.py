@@ -6,18 +6,20 @@ whole tiles give the same mask, and those that just cover the region are taken.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
-from xcloudmask.geometry import Geometry
+from xcloudmask.geometry import Geometry, plan_geometry, resolution_factor, upsample_factor
 from xcloudmask.halo import BlockPlace
+from xcloudmask.models.spec import ModelSpec
 from xcloudmask.run.task import Region
 from xcloudmask.settings import Normalize
 
-__all__ = ["Places", "Reading", "block_chunks", "blocks_along", "plan_reads"]
+__all__ = ["Places", "Reading", "block_chunks", "blocks_along", "context_of", "plan_reads"]
 
 Places = tuple[BlockPlace, BlockPlace]
 
@@ -54,6 +56,52 @@ def block_chunks(length: int, block_px: int) -> tuple[int, ...]:
     (2048, 2048, 904)
     """
     return tuple(min(block_px, length - start) for start in range(0, length, block_px))
+
+
+def context_of(
+    spec: ModelSpec, options: Mapping[str, Any], *, region_px: int, block_px: int, pixel_m: float | None
+) -> int:
+    """Return how far around a region pixels are read.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    options
+        Of the job.
+    region_px, block_px
+        Sides of regions and blocks.
+    pixel_m
+        Side of a pixel of the cell; None where it is not in metres.
+
+    Returns
+    -------
+    int
+        Pixels; at least as many as are read.
+
+    Examples
+    --------
+    >>> from xcloudmask.models.registry import get_spec
+    >>> spec = get_spec("default")
+    >>> [context_of(spec, {}, region_px=4096, block_px=2048, pixel_m=side) for side in (10.0, 3.0)]
+    [144, 576]
+    """
+    asked = options.get("resolution_m")
+    pixel = pixel_m if asked is None else float(min(asked) if isinstance(asked, Sequence) else asked)
+    sides = None if pixel is None else (pixel, pixel)
+    normalize: Normalize = options.get("normalize", "chunk")
+    geometry = plan_geometry(
+        ((block_px,) * 3, (block_px,) * 3),
+        spec,
+        factor=resolution_factor(sides, spec),
+        normalize=normalize,
+        halo_px=options.get("halo_px"),
+        step_px=options.get("stride"),
+        upsample=upsample_factor(sides, spec, options.get("upsample", False)),
+    )
+    # A chunk that is smaller than its halo is joined to its neighbour, and tiles of the lattice are predicted whole.
+    beyond = geometry.depth if normalize == "chunk" else [side if region_px % side else 0 for side in geometry.multiple]
+    return max(depth + more for depth, more in zip(geometry.depth, beyond, strict=True))
 
 
 def blocks_along(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 from xcloudmask.run.cells import Window, bounds_in, family_of, geobox_of, outline_step, whole_outwards, window_in
@@ -42,6 +43,7 @@ def regions_of(
     scenes: Iterable[tuple[int, Window]],
     *,
     region_px: int | None,
+    context_px: int = 0,
     wanted: Callable[[Region], bool] | None = None,
 ) -> Iterator[tuple[Region, list[int]]]:
     """Cut a time step into regions, each with the scenes that touch it.
@@ -54,6 +56,8 @@ def regions_of(
         Number and window of each scene, the first on top.
     region_px
         Side of a region; None for the whole cell.
+    context_px
+        What the model sees around a region: scenes that touch no more than that belong to it too.
     wanted
         Whether a region is to be masked; None for all.
 
@@ -75,11 +79,15 @@ def regions_of(
     rows, columns = cell.shape
     side_y, side_x = (region_px, region_px) if region_px is not None else (rows, columns)
     found: dict[tuple[int, int], list[int]] = {}
+    touched: set[tuple[int, int]] = set()
     for number, (top, bottom, left, right) in scenes:
-        for y in range(top // side_y, -(-bottom // side_y)):
-            for x in range(left // side_x, -(-right // side_x)):
-                found.setdefault((y, x), []).append(number)
-    for (y, x), numbers in sorted(found.items()):
+        touched.update(product(range(top // side_y, -(-bottom // side_y)), range(left // side_x, -(-right // side_x))))
+        first_y, first_x = max(top - context_px, 0) // side_y, max(left - context_px, 0) // side_x
+        last_y, last_x = -(-min(bottom + context_px, rows) // side_y), -(-min(right + context_px, columns) // side_x)
+        for place in product(range(first_y, last_y), range(first_x, last_x)):
+            found.setdefault(place, []).append(number)
+    for y, x in sorted(touched):
+        numbers = found[y, x]
         region = Region(y=(y * side_y, min((y + 1) * side_y, rows)), x=(x * side_x, min((x + 1) * side_x, columns)))
         if wanted is None or wanted(region):
             yield region, numbers
