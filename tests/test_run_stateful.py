@@ -414,7 +414,8 @@ class ZarrCampaign(Campaign):
     kind = "zarr"
 
 
-TestInMemory = Campaign.TestCase
-TestInMemory.settings = settings(max_examples=400 if LONG else 50, stateful_step_count=30, deadline=None)
-TestInZarr = ZarrCampaign.TestCase
-TestInZarr.settings = settings(max_examples=100 if LONG else 8, stateful_step_count=25, deadline=None)
+patient = pytest.mark.timeout(7200 if LONG else 300)
+TestInMemory = patient(Campaign.TestCase)
+TestInMemory.settings = settings(max_examples=400 if LONG else 35, stateful_step_count=30, deadline=None)
+TestInZarr = patient(ZarrCampaign.TestCase)
+TestInZarr.settings = settings(max_examples=100 if LONG else 5, stateful_step_count=20, deadline=None)
