@@ -19,10 +19,13 @@ from hypothesis import strategies as st
 from stac_shelf import LOCAL, Shelf, grid_cube
 
 from xcloudmask.errors import ArgumentError, CatalogueError, InputError, XCloudMaskError
+from xcloudmask.run.cells import family_of, join_grids, window_in
 from xcloudmask.run.config import CampaignConfig
 from xcloudmask.run.manifest import Manifest
 from xcloudmask.run.plan import make_plan, update_plan
+from xcloudmask.run.regions import regions_of
 from xcloudmask.run.sources import fingerprint, trim_item
+from xcloudmask.run.task import Cell
 from xcloudmask.stac import load
 from xcloudmask.stac.assets import find_source
 from xcloudmask.stac.items import sensor_of
@@ -217,6 +220,52 @@ def test_a_day_is_a_solar_day(desk):
     assert {task.time for task in listed(path)} == {"2024-05-02T00:00:00"}
 
 
+# -- cells and regions -------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.lists(st.tuples(*[st.integers(0, 39)] * 4), min_size=1, max_size=4),
+    st.integers(1, 50),
+)
+def test_regions_cover_what_scenes_touch_once_and_whole_chunks(shape, corners, side):
+    cell = Cell(name="a", crs="EPSG:32631", transform=(10.0, 0.0, 0.0, 0.0, -10.0, 0.0), shape=shape)
+    windows = []
+    for number, (down, right, height, width) in enumerate(corners):
+        top, left = down % shape[0], right % shape[1]
+        windows.append((number, (top, min(top + 1 + height, shape[0]), left, min(left + 1 + width, shape[1]))))
+    covered = np.zeros(shape, int)
+    for region, numbers in regions_of(cell, windows, region_px=side):
+        assert region.y[0] % side == region.x[0] % side == 0
+        covered[slice(*region.y), slice(*region.x)] += 1
+        for number, (top, bottom, left, right) in windows:
+            inside = top < region.y[1] and bottom > region.y[0] and left < region.x[1] and right > region.x[0]
+            assert inside == (number in numbers)
+        assert numbers == sorted(numbers)
+    assert covered.max() == 1
+    for _, (top, bottom, left, right) in windows:
+        assert (covered[top:bottom, left:right] == 1).all()
+
+
+@given(st.lists(st.tuples(st.integers(-50, 50), st.integers(-50, 50)), min_size=1, max_size=5), st.integers(1, 64))
+def test_joined_grids_hold_all_of_them(moves, unit):
+    def grid(name, up, left):
+        corner = (30.0, 0.0, 300_015.0 - 30 * left, 0.0, -30.0, 5_400_015.0 + 30 * up)
+        return Cell(name=name, crs="EPSG:32631", transform=corner, shape=(20, 30))
+
+    for name in ("31UDQ", "199026"):
+        grids = [grid(name, *move) for move in moves]
+        cell = join_grids(grids, unit_px=unit)
+        for one in grids:
+            top, bottom, left, right = window_in(cell, one)
+            assert 0 <= top < bottom <= cell.shape[0]
+            assert 0 <= left < right <= cell.shape[1]
+            assert family_of(one, "s") == family_of(cell, "s")
+        if name == "199026":
+            assert cell.shape[0] % unit == cell.shape[1] % unit == 0
+            assert join_grids([cell, *grids], unit_px=unit) == cell
+
+
 # -- later -------------------------------------------------------------------------------------------------------------
 
 
@@ -339,6 +388,15 @@ def test_a_search_without_scenes_is_an_error(desk, tmp_path):
         desk.plan([scene(1)], source={"bbox": [100, 10, 101, 11]})
     assert not list(tmp_path.glob("*.sqlite*"))
     assert not list(tmp_path.glob(".*partial"))
+
+
+def test_what_a_killed_plan_left_is_in_nobodys_way(desk):
+    out = desk.folder / "1.sqlite"
+    (desk.folder / f".{out.name}.partial").write_bytes(b"half")
+    desk.count = 0
+    config = desk.config([scene(1)])
+    assert make_plan(config, out=out, measure=False).tasks == len(listed(out)) == 4
+    assert not list(desk.folder.glob(".*"))
 
 
 def test_files_that_are_no_catalogue(desk):

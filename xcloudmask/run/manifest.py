@@ -97,6 +97,7 @@ class Manifest(Draft):
             database = connect(file, mode="rwc")
             # Whoever plans writes to a file that nobody else has, and gives it its name when it is whole.
             database.execute("PRAGMA synchronous = OFF")
+            database.execute("PRAGMA journal_mode = MEMORY")
             database.executescript(SCHEMA)
             facts = {"format": str(FORMAT), "job": json.dumps(asdict(job), sort_keys=True)}
             database.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())

@@ -84,7 +84,7 @@ def make_plan(
     check_place(config)
     area = _area(config)
     partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)
+    partial.unlink(missing_ok=True)  # of a plan that was killed
     try:
         with Manifest.create(partial, config.job()) as manifest:
             manifest.note(_LAYOUT, _layout(config))
