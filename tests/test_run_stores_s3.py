@@ -9,7 +9,8 @@ import pytest
 import xarray as xr
 from store_cells import OTHER, codes_of, make_job, make_tasks, prepared, whole, write_all
 
-from xcloudmask.errors import ReadError, WriteError
+from xcloudmask.errors import ReadError, WriteError, XCloudMaskError
+from xcloudmask.run.faults import classify
 from xcloudmask.run.stores import digest_of, open_sink
 
 KINDS = {
@@ -150,6 +151,35 @@ def test_a_bucket_that_is_not_there(job):
     with pytest.raises((WriteError, ReadError), match="nowhere"):
         open_sink(elsewhere).write(task, codes_of(task))
     assert time.monotonic() - started < 30
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["zarr", "cog", "icechunk"])
+def test_a_host_that_stops_to_answer(kind, monkeypatch):
+    """An error that may pass, told as such; never nodata, and never a store made anew over one that is there."""
+    moto, boto3 = pytest.importorskip("moto.server"), pytest.importorskip("boto3")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "geheim"}.items():
+        monkeypatch.setenv(name, value)
+    boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1").create_bucket(Bucket="masks")
+    job = make_job("s3://masks/c", kind, storage_options={"endpoint_url": f"http://{host}:{port}"})
+    sink = prepared(job, OTHER)
+    (task, *_) = make_tasks(job, (OTHER,))
+    token = sink.begin()
+    server.stop()
+    asked = (
+        (lambda: sink.write(task, codes_of(task), token), WriteError | ReadError, "write"),
+        (lambda: open_sink(job).read(task), ReadError, "read"),
+        (lambda: prepared(job, OTHER), WriteError | ReadError, "write"),
+    )
+    # Icechunk itself tries each for 10 seconds and more.
+    for ask, expected, stage in asked[:1] if kind == "icechunk" else asked:
+        with pytest.raises(XCloudMaskError, match=r"s3://masks/c") as caught:
+            ask()
+        assert isinstance(caught.value, expected)
+        assert classify(caught.value, stage=stage) == "transient"
 
 
 @pytest.mark.parametrize("kind", ["zarr", "cog"])

@@ -21,7 +21,7 @@ from xcloudmask.run.stores._cells import FORK, stamp
 from xcloudmask.run.stores.base import Codes
 from xcloudmask.run.task import Job, Record, Region, Task
 
-__all__ = ["CellArray", "check_kind", "naming", "open_array", "write_plan"]
+__all__ = ["CellArray", "check_kind", "naming", "open_array", "refuse_if_there", "write_plan"]
 
 Box = tuple[slice, slice, slice]
 Chunk = tuple[int, ...]
@@ -140,20 +140,52 @@ def open_array(store: Any, *, label: str, kind: type[ReadError | WriteError], gr
     """
     import zarr
 
+    absent: Exception | None = None
+    array: Any = None
+    times: Any = None
     with naming(label, kind):
         try:
             opened = zarr.open_group(store, path=group, mode="r" if store.read_only else "r+", zarr_format=3)
-            array: Any = opened[DEFAULT_NAME]
-            times: Any = opened["time"]
+            array, times = opened[DEFAULT_NAME], opened["time"]
         except (FileNotFoundError, KeyError) as error:
+            absent = error
+        if absent is not None:
+            refuse_if_there(store, group, label=label, kind=kind)
             raise kind(
                 f"{label} holds no masks of a campaign. Expected a store that was prepared for this cell: start the "
                 "campaign again."
-            ) from error
+            ) from absent
         if times.attrs.get("units") != TIME_ENCODING["units"]:
             raise kind(f"{label}: its times are in {times.attrs.get('units')!r}. Expected {TIME_ENCODING['units']!r}.")
         stamps = np.asarray(times[:]).astype("M8[us]")
     return CellArray(array, {value: row for row, value in enumerate(stamps)}, label)
+
+
+def refuse_if_there(store: Any, group: str, *, label: str, kind: type[ReadError | WriteError]) -> None:
+    """Raise if a group is there after all: Icechunk 1.1 says of metadata that it cannot fetch that they do not exist.
+
+    Parameters
+    ----------
+    store
+        Zarr store object.
+    group
+        Path of the group; empty for the root.
+    label
+        Its name, for messages.
+    kind
+        Error where it is there.
+
+    Raises
+    ------
+    ReadError or WriteError
+        It is there, and did not answer before.
+    Exception
+        What the store says where it still does not answer.
+    """
+    from zarr.core.sync import sync
+
+    if sync(store.exists(f"{group}/zarr.json".lstrip("/"))):
+        raise kind(f"{label} does not answer reliably: it is there, and was not found. Try again.")
 
 
 def write_plan(job: Job, mask: xr.DataArray) -> WritePlan:
@@ -232,6 +264,8 @@ def naming(label: str, kind: type[ReadError | WriteError]) -> Iterator[None]:
     except XCloudMaskError:
         raise
     except Exception as error:
+        if type(error).__name__ == "IcechunkError":
+            raise  # a tree of causes, which those who opened the repository put into words
         named = kind(f"{label} cannot be {done}: {reason(error)}.")
         if isinstance(error, OSError):
             named.errno = error.errno

@@ -133,9 +133,10 @@ class IcechunkSink(BaseSink):
         # Tasks that run side by side in one process are given the same object.
         fork = copy.copy(token)
         label, name = self._target.label, cell_name(task.cell)
-        place = open_array(fork.store, label=f"{label}, group {name}", kind=WriteError, group=name)
-        place.must_know(task.time, WriteError)
-        place.write(task, codes)
+        with repos.naming(self._target, WriteError):
+            place = open_array(fork.store, label=f"{label}, group {name}", kind=WriteError, group=name)
+            place.must_know(task.time, WriteError)
+            place.write(task, codes)
         return digest_of(codes), fork
 
     def commit(self, tokens: Iterable[Any], records: Sequence[Record]) -> str:
@@ -195,7 +196,8 @@ class IcechunkSink(BaseSink):
         name = cell_name(what.cell)
         place = self._array(name)
         place.must_know(what.time, ReadError)
-        return place.read(what)
+        with repos.naming(self._target, ReadError):
+            return place.read(what)
 
     def masks(self, cell: Cell | str) -> xr.DataArray:
         """Open the mask of a cell as the newest commit has it, lazily, in the order of time.
