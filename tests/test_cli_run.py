@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -227,6 +229,30 @@ def test_retry_forgets_and_runs(tmp_path, monkeypatch):
     assert seen[1:] == [[tasks[-1].key]]
     assert campaigns.status(store).complete
     assert "Nothing to run again" in run("retry", store, "--no-failed", code=2).stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_drains_and_is_in_the_exit_code(tmp_path, monkeypatch, number, code):
+    store = tmp_path / "campaign"
+    make_campaign(store)
+    config = TABLES | {"source": {"kind": "cube", "paths": ["cube.zarr"]}, "store": {"path": str(store)}}
+    (store / "campaign.json").unlink()
+    write_frozen(open_objects(store), Frozen(job=make_job(store), config=config))
+
+    @contextmanager
+    def no_cluster(_options):
+        yield None
+
+    def run_here(waiting, client, *, stop, **_):
+        mask(next(waiting))
+        os.kill(os.getpid(), number)
+        return campaigns.RunResult(counts={"ok": 1}, drained=stop.wait(5))
+
+    monkeypatch.setattr("xcloudmask.run.campaign.connected", no_cluster)
+    monkeypatch.setattr("xcloudmask.run.campaign.run_tasks", run_here)
+    said = run("start", store, code=code)
+    assert f"To go on, type: xcloudmask run start {store}" in said.stderr
+    assert campaigns.status(store).pending == 7
 
 
 def test_one_coordinator_at_a_time(tmp_path, config):

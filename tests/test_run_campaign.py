@@ -30,6 +30,7 @@ from run_campaigns import (
 import xcloudmask
 from xcloudmask.errors import ArgumentError, InputError, ReadError
 from xcloudmask.io.stores import open_store
+from xcloudmask.run.config import CampaignConfig
 from xcloudmask.run.export import export
 from xcloudmask.run.failures import bad_records
 from xcloudmask.run.frozen import FROZEN, Frozen, check_job, check_source, differences, read_frozen, write_frozen
@@ -432,3 +433,16 @@ def test_hostile_texts_stay_texts(tmp_path):
     plain = report(store, tmp_path / "page.md").read_text()
     assert "<script" not in plain.replace("\\<script", "")
     assert "![x](" not in plain
+
+
+# --- documentation ---
+
+
+def test_the_examples_are_configurations():
+    root = Path(xcloudmask.__file__).parents[1]
+    files = sorted((root / "examples").glob("campaign*.toml"))
+    assert len(files) == 3
+    for file in files:
+        config = CampaignConfig.from_toml(file)
+        assert CampaignConfig.from_dict(config.tables()) == config
+        assert file.name in (root / "docs" / "campaigns.md").read_text()
