@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from xcloudmask.geometry import upsample_factor
 from xcloudmask.graph_ocm import ocm_layout
+from xcloudmask.halo import fitting_core
 from xcloudmask.prepare import Prepared
 
 __all__ = ["pixel_ratio", "warnings"]
@@ -35,12 +36,21 @@ def pixel_ratio(prepared: Prepared) -> float:
         )
     if geometry.step_cells:
         return math.prod(side / geometry.step_cells for side in geometry.tile_cells)
-    ratio = 1.0
+    ratio, follows = 1.0, prepared.settings.normalize == "chunk"
     for axis, sizes in enumerate(geometry.chunks):
-        core = geometry.tile_cells[axis] * geometry.factor
-        tiles = sum(-(-size // core) for size in sizes)
-        ratio *= tiles * geometry.tile_shape_cells[axis] * geometry.factor / sum(sizes)
+        halo, core = geometry.tile_halo_cells[axis], geometry.tile_cells[axis]
+        computed = 0
+        for size in sizes:
+            cells = -(-size // geometry.factor)
+            side = fitting_core(cells, core=core, stride=_stride(prepared)) if follows else core
+            computed += -(-cells // side) * (side + 2 * halo)
+        ratio *= computed * geometry.factor / sum(sizes)
     return ratio
+
+
+def _stride(prepared: Prepared) -> int:
+    stride, upsample = prepared.spec.stride_px, prepared.geometry.upsample
+    return stride // math.gcd(stride, upsample)
 
 
 def warnings(prepared: Prepared) -> Iterator[str]:

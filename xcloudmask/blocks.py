@@ -20,7 +20,7 @@ from xcloudmask.models.device_rule import uses_device_engine
 from xcloudmask.normalize import BandStatistics
 from xcloudmask.resample import bilinear_up, block_mean
 from xcloudmask.settings import EngineSettings
-from xcloudmask.tiles import Image, Job, Places, batches, feed, jobs, prepare, tiles_along
+from xcloudmask.tiles import Image, Job, Places, batches, feed, fitted, jobs, prepare, tiles_along
 
 __all__ = ["predict_block"]
 
@@ -83,6 +83,7 @@ def predict_block(
         for index, image in enumerate(block)
     ]
     grid = (places[0].coarsened(settings.factor), places[1].coarsened(settings.factor))
+    settings = fitted(settings, grid)
     todo = jobs(images, grid, settings)
     if settings.fast_labels:
         result = _labels(images, todo, grid, settings)

@@ -7,11 +7,24 @@ that the border of a tile can have touched.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-__all__ = ["BlockPlace", "Tile", "core_tiles", "round_up", "snap_chunks", "window_starts", "window_tiles"]
+__all__ = [
+    "BlockPlace",
+    "Tile",
+    "core_tiles",
+    "fitting_core",
+    "round_up",
+    "snap_chunks",
+    "window_starts",
+    "window_tiles",
+]
+
+_STEP_PX = 64
+"""Tiles of a block have sides that are multiples of this: a shape of its own costs what a network keeps for a shape."""
 
 
 def round_up(value: int, multiple: int) -> int:
@@ -130,6 +143,32 @@ class Tile:
     def crop(self) -> slice:
         """The kept stretch, counted from the start of the tile."""
         return slice(self.keep_start - self.start, self.keep_stop - self.start)
+
+
+def fitting_core(length: int, *, core: int, stride: int) -> int:
+    """How much the tiles of a block deliver, so that they are few, equal and of few shapes in all.
+
+    Parameters
+    ----------
+    length
+        Pixels of the block along an axis.
+    core
+        The most that a tile delivers; a multiple of the stride.
+    stride
+        Stride of the network.
+
+    Returns
+    -------
+    int
+        A multiple of the stride; of 64 px too, unless it is the most.
+
+    Examples
+    --------
+    >>> [fitting_core(length, core=1832, stride=8) for length in (1832, 1820, 452, 2500)]
+    [1832, 1832, 512, 1280]
+    """
+    pieces = max(1, -(-length // core))
+    return min(core, round_up(-(-length // pieces), math.lcm(stride, _STEP_PX)))
 
 
 def core_tiles(place: BlockPlace, *, core: int, halo: int, anchor: int) -> Iterator[Tile]:

@@ -8,8 +8,9 @@ around it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -17,12 +18,12 @@ import numpy.typing as npt
 
 from xcloudmask._buffers import Buffers
 from xcloudmask.errors import InputError
-from xcloudmask.halo import BlockPlace, Tile, core_tiles, window_tiles
+from xcloudmask.halo import BlockPlace, Tile, core_tiles, fitting_core, window_tiles
 from xcloudmask.normalize import BandStatistics, level_vector, rescale, statistics, zscore
 from xcloudmask.resample import area_mean, interpolate_valid
 from xcloudmask.settings import EngineSettings
 
-__all__ = ["Image", "Job", "Places", "batches", "feed", "jobs", "prepare", "tiles_along", "valid_pixels"]
+__all__ = ["Image", "Job", "Places", "batches", "feed", "fitted", "jobs", "prepare", "tiles_along", "valid_pixels"]
 
 Places = tuple[BlockPlace, BlockPlace]
 
@@ -155,6 +156,40 @@ def tiles_along(place: BlockPlace, settings: EngineSettings, axis: int) -> list[
         return list(window_tiles(place, window=side, step=settings.step_px))
     anchor = place.start if settings.normalize == "chunk" else 0
     return list(core_tiles(place, core=side, halo=settings.halo_px[axis], anchor=anchor))
+
+
+def fitted(settings: EngineSettings, grid: Places) -> EngineSettings:
+    """Cut a block into equal tiles of its own, where the labels follow the chunks anyway.
+
+    Parameters
+    ----------
+    settings
+        What to do.
+    grid
+        The block along y and x, in cells.
+
+    Returns
+    -------
+    EngineSettings
+        With smaller tiles where the block is the last of a row or a column; where labels are the same for every layout,
+        with those of all blocks.
+
+    Examples
+    --------
+    >>> from xcloudmask.models.registry import get_spec
+    >>> settings = EngineSettings(spec=get_spec("default"), halo_px=(72, 72), tile_px=(1832, 1832))
+    >>> full, last = (BlockPlace(start=0, stop=side, depth=72, length=9000) for side in (1832, 452))
+    >>> fitted(settings, (full, last)).tile_px
+    (1832, 512)
+    """
+    if settings.normalize != "chunk" or settings.step_px:
+        return settings
+    stride = settings.spec.stride_px // math.gcd(settings.spec.stride_px, settings.upsample)
+    tile_y, tile_x = (
+        fitting_core(place.stop - place.start, core=core, stride=stride)
+        for place, core in zip(grid, settings.tile_px, strict=True)
+    )
+    return settings if (tile_y, tile_x) == settings.tile_px else replace(settings, tile_px=(tile_y, tile_x))
 
 
 def jobs(images: Sequence[Image], grid: Places, settings: EngineSettings) -> list[Job]:

@@ -28,7 +28,9 @@ Crop = tuple[slice, slice]
 _FUSES = bool(torch._C._has_mkldnn) and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
 
 
-def cropped_logits(net: nn.Module, tiles: Tensor, level: Tensor | None, crop: Crop) -> Tensor:
+def cropped_logits(
+    net: nn.Module, tiles: Tensor, level: Tensor | None, crop: Crop, *, dtype: torch.dtype | None = None
+) -> Tensor:
     """Return ``net(tiles, level)[:, :, crop[0], crop[1]]``, computing little else where the network is known.
 
     Parameters
@@ -41,6 +43,8 @@ def cropped_logits(net: nn.Module, tiles: Tensor, level: Tensor | None, crop: Cr
         (n, values), or None.
     crop
         Stretches of y and x to return.
+    dtype
+        What the network computes in, which the tiles are turned into; None where they are.
 
     Returns
     -------
@@ -57,10 +61,12 @@ def cropped_logits(net: nn.Module, tiles: Tensor, level: Tensor | None, crop: Cr
     torch.Size([1, 4, 8, 16])
     """
     if isinstance(net, VotingNet):
-        return net.poll(lambda member, known: cropped_logits(member, tiles, level if known else None, crop))
+        return net.poll(
+            lambda member, known: cropped_logits(member, tiles, level if known else None, crop, dtype=dtype)
+        )
     if isinstance(net, CloudUNet):
         return _unet(net, tiles, level, crop)
-    logits: Tensor = net(tiles, level)
+    logits: Tensor = net(tiles.to(dtype) if dtype else tiles, level)
     return logits[:, :, crop[0], crop[1]]
 
 

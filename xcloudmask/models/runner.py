@@ -139,13 +139,13 @@ class Runner:
         if not compiled:
             from xcloudmask.models.cropped import cropped_logits
 
-            return cropped_logits(self.net, batch, levels, crop)
+            return cropped_logits(self.net, batch, levels, crop, dtype=self.dtype)
         import torch
 
         if compiled not in self._compiled:
             self._compiled[compiled] = torch.compile(self.net, mode=compiled, dynamic=False)
         try:
-            logits: torch.Tensor = self._compiled[compiled](batch, levels)[:, :, crop[0], crop[1]]
+            logits: torch.Tensor = self._compiled[compiled](batch.to(self.dtype), levels)[:, :, crop[0], crop[1]]
         except torch._dynamo.exc.TorchDynamoException as error:
             first = str(error).strip().splitlines()[0]
             raise ModelError(
@@ -187,7 +187,9 @@ class Runner:
     ) -> torch.Tensor:
         import torch
 
-        batch = self._buffers.get("batch", tiles.shape, self._new_batch).copy_(torch.from_numpy(tiles))
+        batch = torch.from_numpy(tiles)
+        if self.device != "cpu":
+            batch = self._buffers.get("batch", tiles.shape, self._new_batch).copy_(batch)
         levels = torch.from_numpy(level).to(self.device, self.dtype) if self.takes_level else None
         return self.forward(batch, levels, crop)
 
