@@ -399,6 +399,40 @@ def test_what_a_killed_plan_left_is_in_nobodys_way(desk):
     assert not list(desk.folder.glob(".*"))
 
 
+@pytest.mark.parametrize(
+    ("properties", "name"),
+    [
+        ({"grid:code": "WRS2-088080"}, "088080"),
+        ({"landsat:wrs_path": 88, "landsat:wrs_row": "080"}, "088080"),
+        ({"odc:region_code": "55HFA"}, "55HFA"),
+        ({"odc:region_code": "../../home"}, None),
+        ({"grid:code": "MGRS-/etc"}, None),
+        ({}, None),
+    ],
+)
+def test_cells_are_called_as_the_catalogue_says_where_that_is_a_name(desk, properties, name):
+    item = scene(1)
+    item |= {"id": "2aa69fcf-aa55", "collection": "ga_ls8c_ard_3"}
+    item["properties"] = {"datetime": "2024-05-01T10:50:31Z", "proj:epsg": 32631} | properties
+    _, path = desk.plan([item])
+    (cell,) = {task.cell.name for task in listed(path)}
+    assert cell == name or (name is None and re.fullmatch("grid-[0-9a-f]{10}", cell))
+
+
+def test_a_hostile_tile_is_no_path(desk):
+    item = scene(1)
+    item["properties"] = {
+        "datetime": item["properties"]["datetime"],
+        "proj:epsg": 32631,
+        "platform": "sentinel-2a",
+        "s2:mgrs_tile": "../../../x",
+        "s2:datatake_id": "GS2A_20240514T105031_046424_N05.10",
+    }
+    item |= {"id": "x", "collection": "sentinel-2-l2a"}
+    _, path = desk.plan([item])
+    assert {task.cell.name.startswith("grid-") for task in listed(path)} == {True}
+
+
 def test_files_that_are_no_catalogue(desk):
     (desk.folder / "items1.json").write_text("[]")
     config = CampaignConfig.from_dict(

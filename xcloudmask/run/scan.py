@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -226,7 +227,7 @@ def _cube_steps(path: str, config: CampaignConfig) -> Iterator[Source]:
         raise InputError(f"{path} has no grid or no coordinate system. Expected both; type: cube.rio.write_crs(...)")
     if grid.transform.b or grid.transform.d:
         raise InputError(f"{path}: the grid is rotated. Expected rows along x and columns along y.")
-    name = Path(path.rstrip("/")).name.split(".")[0] or "cube"
+    name = re.sub(r"[^A-Za-z0-9_-]", "-", Path(path.rstrip("/")).name.split(".")[0])[:64] or "cube"
     cell = cell_of_grid(grid, name=name)
     family, stamp = family_of(cell, f"cube {path}"), _cube_stamp(path, cube, config)
     for time in _times(cube, path, config.source.time):

@@ -24,6 +24,7 @@ _LANDSAT = re.compile(
 )
 _SAME_STRIP = dt.timedelta(seconds=10)
 _CATEGORIES = {"RT": 0, "A2": 1, "A1": 2, "T2": 3, "T1": 4}
+_CELL = re.compile(r"[A-Za-z0-9_]{1,32}")
 _HLS = re.compile(r"HLS\.([LS]30)\.T(\w{5})\.(\d{7}T\d{6})\.v(\d+)\.(\d+)")
 
 
@@ -119,7 +120,8 @@ def cell_of(item: pystac.Item) -> str | None:
     Returns
     -------
     str or None
-        MGRS tile (``"31UDQ"``) of Sentinel-2 and HLS; path and row (``"198026"``) of Landsat.
+        MGRS tile (``"31UDQ"``) of Sentinel-2 and HLS; path and row (``"198026"``) of Landsat; of others, what they
+        declare. Letters and digits alone.
 
     Examples
     --------
@@ -128,10 +130,24 @@ def cell_of(item: pystac.Item) -> str | None:
     '198026'
     """
     found = _sentinel2(item) or _landsat(item)
-    if found is not None:
-        return str(found.scene[3])
-    hls = _hls(item)
-    return None if hls is None else str(hls.scene[2])
+    hls = _hls(item) if found is None else None
+    name = _declared_cell(item) if found is None else found.scene[3]
+    name = name if hls is None else hls.scene[2]
+    # It becomes the name of a folder, and what a catalogue says may be anything.
+    return str(name) if name is not None and _CELL.fullmatch(str(name)) else None
+
+
+def _declared_cell(item: pystac.Item) -> str | None:
+    """As the grid extension, the Landsat extension, or Open Data Cube says it."""
+    properties = item.properties
+    code = properties.get("grid:code")
+    if isinstance(code, str) and "-" in code:
+        return code.partition("-")[2]
+    path, row = (str(properties.get(f"landsat:wrs_{name}", "")) for name in ("path", "row"))
+    if path.isdecimal() and row.isdecimal():
+        return f"{int(path):03d}{int(row):03d}"
+    code = properties.get("odc:region_code")
+    return code if isinstance(code, str) else None
 
 
 def _scenes(items: Iterable[pystac.Item]) -> list[list[pystac.Item]]:
