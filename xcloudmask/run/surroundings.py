@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -47,6 +48,8 @@ def connected(options: RunOptions) -> Iterator[Any]:
     with ExitStack() as stack:
         address: Any = options.scheduler
         if address is None:
+            log = logging.getLogger("distributed.nanny")
+            stack.callback(log.setLevel, log.level)
             memory = "auto" if options.memory_limit is None else options.memory_limit
             address = stack.enter_context(
                 local_cluster(
@@ -57,6 +60,8 @@ def connected(options: RunOptions) -> Iterator[Any]:
                     config=seats_of(workers=options.workers, threads=options.threads),
                 )
             )
+            # A worker that is slow to end is ended, which needs no warning: it has nothing left to do.
+            stack.callback(log.setLevel, logging.ERROR)
         try:
             client = distributed.Client(address, timeout=_CONNECT_S, set_as_default=False)
         except (OSError, ValueError) as error:
