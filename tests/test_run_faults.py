@@ -307,7 +307,13 @@ def test_passing_faults_cost_nothing(job, served, name):
 
 @pytest.mark.parametrize(
     ("name", "status", "tries"),
-    [("503", "failed", 3), ("429", "failed", 3), ("401", "failed", 3), ("reset", "quarantined", 3)],
+    [
+        ("503", "failed", 3),
+        ("429", "failed", 3),
+        ("401", "failed", 3),
+        ("reset", "failed", 3),
+        ("truncated", "quarantined", 3),
+    ],
 )
 def test_faults_that_stay(job, served, name, status, tries):
     server, shelf = served
@@ -363,6 +369,31 @@ def test_a_server_that_is_gone(job, tmp_path):
     record, _, _ = go(job, item, attempts=2)
     assert (record.status, record.attempts) == ("failed", 2)
     assert "does not answer" in record.reason
+
+
+def test_a_server_that_goes_away_after_the_first_regions(job, tmp_path):
+    """What was found out about it before is not believed: good scenes are not given up."""
+    with serve(tmp_path) as server:
+        item = scene(Shelf(tmp_path, server.url), "gone")
+        assert go(job, item)[0].status == "ok"
+        for fault in ({"kind": "reset"}, {"kind": "status", "status": 503}):
+            for band in ("B04", "B03", "B08"):
+                server.faults[f"gone-{band}.tif"] = Fault(**fault)
+            _forget_pixels()
+            record, _, _ = go(job, item, attempts=3)
+            assert (record.status, record.attempts) == ("failed", 3), record.reason
+    _forget_pixels()
+    record, _, _ = go(job, item, attempts=2)
+    assert record.status == "failed", record.reason
+
+
+def _forget_pixels():
+    """GDAL keeps what it has read, in memory: as if other files had been read since."""
+    import ctypes
+
+    import rasterio._base
+
+    ctypes.CDLL(rasterio._base.__file__).VSICurlClearCache()
 
 
 def test_secrets_stay_out_of_the_ledger(job, served):

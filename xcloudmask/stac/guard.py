@@ -156,9 +156,10 @@ def reading(url: str, *, item: str, asset: str, policy: HrefPolicy) -> Iterator[
     """
     rasterio = require("rasterio", extra="stac")
     place = where(item, asset)
-    options, withheld = dict(_AFRESH) if url in _failed else {}, False
+    failed, withheld = url in _failed, False
+    options = dict(_AFRESH) if failed else {}
     if url.startswith(("https://", "http://")):
-        hosts = hosts_of(url, item=item, asset=asset, policy=policy)
+        hosts = hosts_of(url, item=item, asset=asset, policy=policy, again=failed)
         silenced = _silenced(hosts, url=url, place=place, policy=policy)
         withheld = bool(silenced)
         options |= silenced | {"CPL_VSIL_CURL_ALLOWED_FILENAME": f"/vsicurl/{url}"}

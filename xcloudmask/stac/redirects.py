@@ -32,10 +32,11 @@ _ATTEMPTS = 3
 _REMEMBER_S = 600
 
 
-def hosts_of(url: str, *, item: str, asset: str, policy: HrefPolicy) -> tuple[str, ...]:
+def hosts_of(url: str, *, item: str, asset: str, policy: HrefPolicy, again: bool = False) -> tuple[str, ...]:
     """Follow a checked web URL to its end and return the hosts on the way, the first included.
 
-    What is found is remembered for some minutes, so that the chunks of a scene do not ask again.
+    What is found is remembered for some minutes, so that the chunks of a scene do not ask again, but where they are to
+    ask `again`: what GDAL says does not tell a server that is gone from a file that is broken.
 
     Raises
     ------
@@ -44,7 +45,10 @@ def hosts_of(url: str, *, item: str, asset: str, policy: HrefPolicy) -> tuple[st
     ReadError
         A server does not answer.
     """
-    return _hosts_of(url, item, asset, policy, int(time.monotonic() // _REMEMBER_S))
+    period = int(time.monotonic() // _REMEMBER_S)
+    if again:
+        return _hosts_of.__wrapped__(url, item, asset, policy, period)
+    return _hosts_of(url, item, asset, policy, period)
 
 
 @lru_cache(maxsize=4096)
@@ -112,7 +116,10 @@ def _location(url: str, verb: str, *, place: str) -> str | None:
     for attempt in range(_ATTEMPTS):
         try:
             with opener.open(request, timeout=_TIMEOUT_S) as answer:
-                return str(answer.headers["Location"]) if answer.status in _REDIRECTS else None
+                if answer.status in _REDIRECTS:
+                    return str(answer.headers["Location"])
+                answer.read(1)  # headers alone can come from a server that then breaks off
+                return None
         except (OSError, http.client.HTTPException) as error:
             if attempt == _ATTEMPTS - 1:
                 raise ReadError(
