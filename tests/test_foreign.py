@@ -339,6 +339,18 @@ def test_files_run_in_the_program_they_were_made_for(spec_of):
             get_runner(spec_of("torchscript"), device="cpu", **given)
 
 
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_a_network_of_a_function_runs_on_every_backend(spec_of, backend):
+    pytest.importorskip(backend, reason=f"{backend} is not installed")
+    data = cube(times=1, shape=(72, 80), chunks=None)
+    for answer in ("logits", "probabilities"):
+        config = {"width": 8, "answer": answer}
+        spec = spec_of("factory", name=f"on-{backend}-{answer}", config=config, output=answer)
+        expected = masked(data, spec, backend="torch")
+        assert len(np.unique(expected)) > 1
+        assert same_labels(masked(data, spec, backend=backend), expected)
+
+
 def test_files_keep_their_numbers_unless_asked(spec_of):
     assert get_runner(spec_of("torchscript"), device="cpu").precision == "fp32"
     assert get_runner(spec_of("torchscript"), device="cpu", precision="bf16").precision == "bf16"

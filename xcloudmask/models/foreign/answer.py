@@ -71,15 +71,17 @@ def _check_channels(answer: Tensor, spec: ModelSpec, fed: Sequence[int]) -> None
     name, classes = spec.name, spec.classes
     # One channel for two classes is the second one: a sigmoid, or the logit of one.
     allowed = {len(classes)} | ({1} if len(classes) == 2 else set())
-    if answer.dim() == 4 and answer.shape[1] not in allowed:
+    # While a converter traces the network, sizes are tensors, which compare but are in no set.
+    shape, fed = tuple(map(int, answer.shape)), tuple(map(int, fed))
+    if answer.dim() == 4 and shape[1] not in allowed:
         raise ModelError(
-            f"Model {name!r} returned {answer.shape[1]} channels, and its spec names {len(classes)} classes "
+            f"Model {name!r} returned {shape[1]} channels, and its spec names {len(classes)} classes "
             f"({', '.join(classes)}). Type classes = [...] with one of clear, thick_cloud, thin_cloud, cloud_shadow or "
             "ignore for each channel."
         )
-    if answer.dim() != 4 or (answer.shape[0], *answer.shape[2:]) != (fed[0], *fed[2:]):
+    if answer.dim() != 4 or (shape[0], *shape[2:]) != (fed[0], *fed[2:]):
         raise ModelError(
-            f"Model {name!r} returned the shape {tuple(answer.shape)} for tiles {tuple(fed)}, expected "
+            f"Model {name!r} returned the shape {shape} for tiles {fed}, expected "
             f"{(fed[0], len(classes), *fed[2:])}: one value per class and pixel. Put the upsampling into the network, "
             "or type output = 'codes' for one class code per pixel."
         )
