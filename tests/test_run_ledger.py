@@ -13,7 +13,7 @@ from run_places import Killed, Mortal, bucket, memory_url, record_of  # noqa: F4
 
 from xcloudmask.errors import ArgumentError, ReadError, WriteError
 from xcloudmask.run.index import LedgerIndex, open_index
-from xcloudmask.run.ledger import open_ledger
+from xcloudmask.run.ledger import Ledger, open_ledger
 from xcloudmask.run.objects import open_objects
 from xcloudmask.run.task import Job, Record, is_final
 
@@ -314,6 +314,33 @@ def test_readers_and_workers_beside_compaction_miss_nothing(tmp_path):
         thread.join()
     assert errors == []
     assert dict(ledger.states()) == dict.fromkeys(done, "ok")
+
+
+@pytest.mark.parametrize("moment", ["record_names", "segment_names"])
+@pytest.mark.parametrize("contents", [True, False])
+def test_the_index_beside_compaction_between_listing_and_reading(tmp_path, moment, contents):
+    ledger = open_ledger(tmp_path)
+    fill(ledger)
+    compacted = []
+
+    class Between(Ledger):
+        def record_names(self, prefix):
+            return self.then("record_names", super().record_names(prefix))
+
+        def segment_names(self, prefix):
+            return self.then("segment_names", super().segment_names(prefix))
+
+        def then(self, what, found):
+            if what == moment and not compacted:
+                compacted.append(ledger.compact())
+            return found
+
+    with LedgerIndex(None) as index:
+        assert index.refresh(Between(ledger.objects), contents=contents).damaged == ()
+        assert compacted[0].records == 5
+        assert dict(index.states()) == STATES
+        index.refresh(ledger)
+        assert list(index.records(statuses=["ok", "nodata"])) == list(ledger.records(statuses=["ok", "nodata"]))
 
 
 def test_the_index_answers_questions(ledger):
