@@ -477,6 +477,7 @@ def test_a_compiled_network_gives_the_labels_of_the_plain_one(tiny_model):
     cube = odc_dataset(shape=(64, 200), times=2, nodata_fraction=0.1).chunk(time=-1, y=-1, x=72)
     given = {"model": model, "device": "cpu", "precision": "fp32", "batch_size": 2}
     plain = cube.cloudmask.predict(**given).compute(scheduler="synchronous")
+    shapes.clear()
     with dask.config.set({"xcloudmask.device_engine": "always", "xcloudmask.compile": True}):
         compiled = cube.cloudmask.predict(**given).compute(scheduler="synchronous")
     assert len(np.unique(plain)) == 5

@@ -19,13 +19,14 @@ from xcloudmask.models.cache import get_runner
 from xcloudmask.models.device_batches import Batches
 from xcloudmask.models.device_math import Numbers
 from xcloudmask.models.device_output import wanted_output, write_nodata
+from xcloudmask.models.device_rule import compile_mode
 from xcloudmask.models.device_steps import Step, Stepper
 from xcloudmask.models.devices import resolve_device, turn_on
 from xcloudmask.models.process import limit_torch_threads
 from xcloudmask.models.runner import Runner
 from xcloudmask.models.transfer import fetch_array, start_download, uploader_of
 from xcloudmask.settings import EngineSettings
-from xcloudmask.tiles import Places
+from xcloudmask.tiles import Places, fitted
 
 __all__ = ["predict_on_device"]
 
@@ -76,6 +77,8 @@ def predict_on_device(
     255
     """
     limit_torch_threads()
+    if not compile_mode(settings.spec.architecture):  # which is for one shape of tile
+        settings = fitted(settings, places)
     steps = max(1, _GROUP_BYTES // max(1, block[:1].nbytes))
     groups = [slice(first, first + steps) for first in range(0, len(block), steps)]
     tables = [[None if table is None else table[group] for table in (scene, scales)] for group in groups]
