@@ -462,6 +462,18 @@ def test_tasks_that_do_not_fit_into_the_memory_are_refused(desk):
     assert plan(1, 1e9, block_px=1024).slot_bytes < summary.slot_bytes / 2
 
 
+def test_workers_share_the_memory_of_the_machine(desk, monkeypatch):
+    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 8_000_000_000)
+
+    def plan(workers):
+        sides = {"chunk_px": 512, "region_px": 2048}
+        return desk.plan([scene(1, shape=(4096, 4096))], run={"workers": workers}, **sides)[0]
+
+    assert plan(2).memory_limit == 4_000_000_000
+    with pytest.raises(ArgumentError, match=r"It has 0.5 GB. Type workers = [3-6] in .run., which leaves"):
+        plan(16)
+
+
 def test_time_is_measured_and_no_part_of_the_plan(desk, tiny_model, tmp_path):
     card = tmp_path / "tiny.json"
     card.write_text(json.dumps(tiny_model.to_dict()))

@@ -112,8 +112,9 @@ def check_memory(config: CampaignConfig, needs: Needs) -> int | None:
     choices = [f"memory_limit = '{math.ceil(wanted / 1e8) / 10:g} GB' in [run] where a worker may have as much"]
     if 1 <= fitting < threads:
         choices.insert(0, f"threads = {fitting} in [run]")
-    if config.run.workers != 1 and config.run.memory_limit is None and config.run.scheduler is None:
-        choices.append("fewer workers")
+    workers = limit * slots(config)[0] // wanted
+    if workers >= 1 and config.run.memory_limit in (None, "auto"):
+        choices.insert(0, f"workers = {workers} in [run], which leaves each a larger share")
     choices.append(_less_at_once(config))
     raise ArgumentError(
         f"A worker needs about {wanted / 1e9:.1f} GB: {PROCESS_BYTES / 1e9:.2f} GB for itself and "
