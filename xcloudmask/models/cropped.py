@@ -108,10 +108,15 @@ def _unet(net: CloudUNet, tiles: Tensor, level: Tensor | None, crop: Crop) -> Te
         needed = kept.wider(2 * (len(net.context) - number) + 1, whole)
         change = block.second(_conv_relu(block.first, eighth))
         eighth = F.relu_(area.cut(eighth, needed) + area.cut(change, needed))
+        del change
         area = needed
-    quarter = twice_as_fine(net.up4(eighth)).add_(quarter)
-    quarter = _conv_relu(net.decode4, F.relu_(quarter))
-    half = twice_as_fine(net.up2(quarter)).add_(half)
+    # Nothing that was read for the last time is held: at full resolution that is what a worker's memory is.
+    eighth = net.up4(eighth)
+    quarter = twice_as_fine(eighth).add_(quarter)
+    del eighth
+    quarter = net.up2(_conv_relu(net.decode4, F.relu_(quarter)))
+    half = twice_as_fine(quarter).add_(half)
+    del quarter
     half = _conv_relu(net.decode2, F.relu_(half))
     logits = _shuffled(net.head(half))
     top, left = (start * STRIDE_PX for start, _ in (decoded.rows, decoded.columns))
@@ -121,9 +126,10 @@ def _unet(net: CloudUNet, tiles: Tensor, level: Tensor | None, crop: Crop) -> Te
 
 def _encoded(net: CloudUNet, tiles: Tensor, level: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Features at strides 2, 4 and 8."""
-    pixels = _unshuffled(tiles.to(net.head.weight.dtype))
-    fine_bias, coarse_bias = level_biases(net.level_mlp, pixels, level)
-    half = _conv_relu(net.encode2, F.relu_(net.stem[1](pixels).add_(fine_bias)))
+    like = tiles.new_zeros((len(tiles), 1), dtype=net.head.weight.dtype)
+    fine_bias, coarse_bias = level_biases(net.level_mlp, like, level)
+    half = F.relu_(net.stem[1](_unshuffled(tiles.to(like.dtype))).add_(fine_bias))
+    half = _conv_relu(net.encode2, half)
     quarter = _conv_relu(net.encode4, _conv_relu(net.down4, half))
     return half, quarter, F.relu_(net.down8(quarter).add_(coarse_bias))
 
