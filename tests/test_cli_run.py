@@ -170,6 +170,25 @@ def test_other_engines_need_no_cluster(tmp_path, config):
     assert "2 items, collections: 1" in items
 
 
+def test_scenes_that_were_processed_anew_are_masked_anew(tmp_path, config):
+    run("plan", config)
+    store = tmp_path / "masks"
+    before = tasks_of(store)
+    with open_campaign(store).manifest() as manifest:
+        open_campaign(store).prepare(manifest)
+    records = [mask(task) for task in before]
+    assert campaigns.status(store).complete
+    config.write_text(CONFIG.replace("sensor =", 'version = "2"\nsensor ='))
+    assert "source" not in run("plan", config, "--update").stderr
+    found = campaigns.status(store)
+    assert (found.pending, found.counts) == (8, {})
+    after = tasks_of(store)
+    assert not {task.key for task in before} & {task.key for task in after}
+    assert [task.region for task in before] == [task.region for task in after]
+    assert campaigns.verify(store).checked == 0  # what the old records say is no matter any more
+    assert [record.key for record in records] == [task.key for task in before]
+
+
 def test_how_to_run_may_change_between_two_runs(tmp_path, config):
     run("plan", config)
     keys = [task.key for task in tasks_of(tmp_path / "masks")]

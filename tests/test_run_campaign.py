@@ -250,6 +250,8 @@ def test_verify_finds_what_changed_and_redo_forgets_it(mixed):
     store, tasks = mixed
     assert verify(store).checked == 13
     assert verify(store, cells=["32TPS"]).checked == 8
+    with pytest.raises(ArgumentError, match="'32XXX' is unknown"):
+        verify(store, cells=["32XXX"])
     chunk = store / "masks" / "32TPS.zarr" / "cloud_mask" / "c" / "0" / "0" / "0"
     good = chunk.read_bytes()
     chunk.write_bytes(good[:-4] + b"abcd")

@@ -17,7 +17,7 @@ from xcloudmask.classes import get_style
 from xcloudmask.errors import ArgumentError, InputError
 from xcloudmask.run.index import LedgerIndex
 from xcloudmask.run.manifest import Manifest
-from xcloudmask.run.place import Campaign, current_records, open_campaign
+from xcloudmask.run.place import Campaign, chosen_cells, current_records, open_campaign
 from xcloudmask.run.stores._cells import MASKS, address, cell_name, stamp
 from xcloudmask.run.stores.base import Sink, open_sink
 from xcloudmask.run.stores.cog import _file_name as cog_name
@@ -125,7 +125,7 @@ def export(
     found = open_campaign(campaign, storage_options)
     done: dict[str, Any] = {}
     with found.manifest() as manifest, found.index(contents=True) as index:
-        names = _chosen(manifest, cells)
+        names = chosen_cells(manifest, cells)
         if table is not None:
             done |= {"table": str(table), "rows": _write_table(found, manifest, index, Path(table), names)}
         if stac is not None:
@@ -133,15 +133,6 @@ def export(
                 found, manifest, index, stac, names
             )
     return Export(**done)
-
-
-def _chosen(manifest: Manifest, cells: Collection[str] | None) -> list[str]:
-    names = [cell.name for cell, _ in manifest.cells()]
-    unknown = sorted(set(cells or ()) - set(names))
-    if unknown:
-        shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-        raise ArgumentError(f"The cell {unknown[0]!r} is unknown. Expected some of: {shown}.")
-    return names if cells is None else [name for name in names if name in set(cells)]
 
 
 def _write_table(found: Campaign, manifest: Manifest, index: LedgerIndex, path: Path, names: list[str]) -> int:

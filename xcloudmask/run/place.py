@@ -33,6 +33,7 @@ __all__ = [
     "Place",
     "bad_keys",
     "campaign_of",
+    "chosen_cells",
     "current_records",
     "find_place",
     "manifest_of",
@@ -248,6 +249,16 @@ def bad_keys(manifest: Manifest, index: LedgerIndex, statuses: Sequence[str]) ->
     query = _BAD.format(marks=", ".join("?" * len(statuses)))
     with closing(_joined(manifest, index)) as database:
         return [key for (key,) in database.execute(query, tuple(statuses))]
+
+
+def chosen_cells(manifest: Manifest, cells: Collection[str] | None) -> list[str]:
+    """Return the names of cells that were asked for, or of all; an unknown one is refused."""
+    names = [cell.name for cell, _ in manifest.cells()]
+    unknown = sorted(set(cells or ()) - set(names))
+    if unknown:
+        shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+        raise ArgumentError(f"The cell {unknown[0]!r} is unknown. Expected some of: {shown}.")
+    return names if cells is None else [name for name in names if name in set(cells)]
 
 
 def current_records(

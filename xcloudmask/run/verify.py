@@ -14,7 +14,7 @@ from xcloudmask._tables import html_table
 from xcloudmask.classes import NODATA
 from xcloudmask.errors import XCloudMaskError
 from xcloudmask.run.lease import hold_lease
-from xcloudmask.run.place import current_records, open_campaign
+from xcloudmask.run.place import chosen_cells, current_records, open_campaign
 from xcloudmask.run.stores.base import Codes, Sink, digest_of, open_sink
 from xcloudmask.run.tally import STATUSES
 from xcloudmask.run.task import Record
@@ -115,6 +115,8 @@ def verify(
 
     Raises
     ------
+    ArgumentError
+        A cell is unknown.
     ReadError
         There is no campaign, or its store does not answer.
     WriteError
@@ -128,7 +130,7 @@ def verify(
     found = open_campaign(campaign, storage_options)
     alone = hold_lease(found.place.objects) if redo else nullcontext()
     with alone, found.manifest() as manifest, found.index(contents=True) as index:
-        records = current_records(manifest, index, cells=cells)
+        records = current_records(manifest, index, cells=chosen_cells(manifest, cells))
         results = check_records(records, open_sink(found.job), threads=threads, progress=progress)
         checked, damaged = 0, []
         for record, problem in results:
