@@ -11,8 +11,11 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from run_campaigns import codes_of, make_job, record_of
 
 from xcloudmask.errors import ClusterError, ReadError, WriteError
 from xcloudmask.run.coordinator import run_tasks
@@ -38,9 +41,7 @@ FULL = "disk-is-full"
 
 def masked(task: Task) -> Record:
     """Do a task as `process_task` does: what is done is not done again; data first, record last."""
-    from run_campaigns import codes_of, record_of
-
-    store, ledger, sink = Path(task.job.store), open_ledger(task.job), open_sink(task.job)
+    store, (ledger, sink) = Path(task.job.store), opened(task.job.store, task.job.kind)
     done = ledger.get(task.key)
     if done is not None:
         return done
@@ -72,6 +73,13 @@ def masked(task: Task) -> Record:
     return record
 
 
+@cache
+def opened(store: str, kind: str) -> tuple[Any, Any]:
+    """Ledger and store of a campaign, once in each process."""
+    job = make_job(Path(store), kind=kind)
+    return open_ledger(job), open_sink(job)
+
+
 def check_space(store: Path) -> None:
     """Fail as a full disk does."""
     if (store / FULL).exists():
@@ -80,8 +88,6 @@ def check_space(store: Path) -> None:
 
 def masked_in_transaction(task: Task, token: Any) -> tuple[Record, Any]:
     """Do a task of a transactional store."""
-    from run_campaigns import codes_of, record_of
-
     store = Path(task.job.store)
     note(store, task, "begun")
     if (store / f"{DEADLY}-{task.key}").exists():
