@@ -170,6 +170,17 @@ def test_two_coordinators_commit_the_same_tasks(job):
         np.testing.assert_array_equal(open_sink(job).masks(cell), whole(cell, job))
 
 
+def test_a_task_that_commits_alone_while_a_window_is_open(job):
+    """As one that killed its worker, and is done again in a process of its own."""
+    sink = prepared(job)
+    first, *others = make_tasks(job)
+    token = sink.begin()
+    forks = [sink.write(task, codes_of(task), token)[1] for task in others]
+    open_sink(job).write(first, codes_of(first))
+    sink.commit(forks, records_of(others))
+    np.testing.assert_array_equal(open_sink(job).masks(CELL), whole(CELL, job))
+
+
 def test_a_window_of_nodata_makes_no_commit(job):
     sink = prepared(job)
     task = make_task(job, "2024-01-11")
