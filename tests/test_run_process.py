@@ -257,6 +257,18 @@ def test_regions_of_a_mosaic_know_the_scenes_around_them(job, tiny_model, tmp_pa
     assert not np.array_equal(sink.plane, masks(together, job)[0]), "it does matter"
 
 
+def test_load_onto_a_grid(shelf):
+    """A part of the grid shows what the whole shows there."""
+    box = grid_cube(shape=SHAPE).odc.geobox
+    part = load(shelf.items("a"), geobox=box[30:70, 20:100], chunks=32)
+    assert part.odc.geobox == box[30:70, 20:100]
+    whole = load(shelf.items("a"))
+    with dask.config.set(scheduler="synchronous"):
+        np.testing.assert_array_equal(part["red"].values, whole["red"].values[:, 30:70, 20:100])
+    with pytest.raises(ArgumentError, match="geobox= is the whole grid. Leave out resolution="):
+        load(shelf.items("a"), geobox=box, resolution=20)
+
+
 def test_a_region_that_no_item_touches_is_nodata(shelf, job):
     cell = cell_of(grid_cube(shape=(128, 128), x=700_000.0))
     sink, ledger = run([task_of(job, cell, [shelf.documents["a"]])])
