@@ -191,7 +191,7 @@ class _Turns:
     def __init__(self, counts: Place) -> None:
         self.counts = counts
         # A row and one block more are there for the block whose turn it is, and as many as work beside it.
-        self._distance = counts[3] + 2 + int(dask.config.get("num_workers", None) or CPU_COUNT)
+        self._distance = counts[3] + 1 + int(dask.config.get("num_workers", None) or CPU_COUNT)
 
     def before(self, place: Place) -> Place | None:
         """Return the place of that block; None for the first ones."""

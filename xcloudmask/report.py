@@ -23,7 +23,7 @@ __all__ = ["Plan", "describe"]
 _TASKS_PER_CHUNK = {"map_overlap": (4, 10), "edges": (1, 2)}
 """Tasks of a chunk without and with neighbours, beyond those that load the cube (`python -m benchmarks overlap`)."""
 
-_BYTES_PER_CELL = {"bf16": 110, "fp16": 110, "fp32": 180, "auto": 180, "int8": 110}
+_BYTES_PER_CELL = {"bf16": 100, "fp16": 100, "fp32": 150, "auto": 150, "int8": 110}
 """Memory that the shipped network takes per cell of a tile, rounded up; measured by `python -m benchmarks memory`."""
 
 
