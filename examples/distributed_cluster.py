@@ -6,9 +6,10 @@ import argparse
 from pathlib import Path
 
 import dask
-from distributed import Client, LocalCluster
+from distributed import Client
 
 import xcloudmask
+from xcloudmask.cluster import local_cluster
 from xcloudmask.simulate.scene import simulate_sentinel2
 
 
@@ -28,10 +29,7 @@ def main() -> None:
         threads = mask.cloudmask.to_zarr(arguments.folder / "threads.zarr", mode="w")
 
     # The graph carries a description of the model. Each process loads the weights once.
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
-        Client(cluster) as client,
-    ):
+    with local_cluster(workers=2) as cluster, Client(cluster) as client:
         print(f"{len(client.scheduler_info()['workers'])} worker processes")
         processes = mask.cloudmask.to_zarr(arguments.folder / "processes.zarr", mode="w")
 

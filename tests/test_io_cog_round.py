@@ -164,7 +164,7 @@ def test_on_a_cluster(tmp_path):
     expected = [path.read_bytes() for path in to_cog(mask, tmp_path / "eager", style=list(STYLES))]
     with (
         dask.config.set({"distributed.worker.memory.pause": False}),
-        distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0") as cluster,
         distributed.Client(cluster),
     ):
         paths = to_cog(mask.chunk(time=1, y=150, x=300), tmp_path / "lazy", style=list(STYLES))

@@ -35,7 +35,7 @@ def test_any_scheduler(tmp_path, scheduler):
 def test_a_cluster_of_processes(tmp_path):
     distributed = pytest.importorskip("distributed")
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         distributed.Client(cluster),
     ):
         to_icechunk(lazy_mask([1, 2]), tmp_path / "r", shards=64, chunks=32)

@@ -333,7 +333,7 @@ def test_a_cluster_of_two_processes(tmp_path):
     to_zarr(make_mask(DATES[:2]), tmp_path / "alone.zarr", append_dim="time", chunks=chunks)
     to_zarr(make_mask(DATES[1:4], seed=1), tmp_path / "alone.zarr", append_dim="time")
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         distributed.Client(cluster),
     ):
         to_zarr(make_mask(DATES[:2], chunks=chunks), store, append_dim="time")

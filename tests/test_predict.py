@@ -441,7 +441,7 @@ def test_a_cluster_of_two_processes_gives_the_same_bytes(tiny_model):
     masks = {n: cube.cloudmask.predict(model=tiny_model, normalize=n) for n in ("chunk", "lattice", "scene")}
     threaded = {n: mask.compute(scheduler="threads") for n, mask in masks.items()}
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=":0") as cluster,
         distributed.Client(cluster),
     ):
         for n, mask in masks.items():

@@ -60,7 +60,7 @@ def test_a_cluster_gives_the_bytes_of_threads_in_zarr(scenes, tmp_path):
     mask = open_quietly(scenes / "sentinel2_l1c_10m").cloudmask.predict()
     mask.cloudmask.to_zarr(tmp_path / "threads.zarr")
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         distributed.Client(cluster),
     ):
         mask.cloudmask.to_zarr(tmp_path / "cluster.zarr")

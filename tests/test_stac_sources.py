@@ -111,7 +111,7 @@ def test_a_cluster_of_two_processes_gives_the_same_masks(tmp_path, tiny_model):
         mask = xcloudmask.predict(cube, model=tiny_model)
         here = mask.compute(scheduler="threads")
         with (
-            distributed.LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None) as cluster,
+            distributed.LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=":0") as cluster,
             distributed.Client(cluster),
         ):
             xr.testing.assert_identical(mask.compute(), here)

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from xcloudmask._optional import require
 from xcloudmask.cli._report import stderr, usage_error
+from xcloudmask.cluster import local_cluster
 
 __all__ = ["progress", "scheduling"]
 
@@ -61,8 +62,7 @@ def scheduling(scheduler: str, workers: int | None) -> Iterator[Any]:
         with distributed.Client(scheduler) as client:
             yield client
         return
-    options = {"n_workers": workers, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
-    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+    with local_cluster(workers=workers) as cluster, distributed.Client(cluster) as client:
         yield client
 
 
