@@ -7,26 +7,20 @@ the server refuses others for a while.
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pystac
 import pytest
 import stac_items as cat
 from http_server import Fault, serve
+from run_processes import finish, kill_after, make_bucket, records
 from stac_server import serve_api
 from stac_shelf import LOCAL, ROLES, Shelf, grid_cube, of
 
 import xcloudmask
 from xcloudmask import run as campaigns
-from xcloudmask.run.ledger import open_ledger
 from xcloudmask.run.place import open_campaign
 from xcloudmask.run.stores.base import open_sink
 from xcloudmask.simulate.scene import simulate_sentinel2
@@ -70,20 +64,7 @@ window = 8
 
 @pytest.fixture
 def bucket(s3_endpoint, monkeypatch):
-    import s3fs
-
-    given = {
-        "AWS_ENDPOINT_URL": f"http://{s3_endpoint}",
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "NO_PROXY": "127.0.0.1",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(Path(xcloudmask.__file__).parents[1]),
-    }
-    for name, value in given.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem(skip_instance_cache=True).mkdir(BUCKET)
+    make_bucket(BUCKET, s3_endpoint, monkeypatch)
 
 
 @contextmanager
@@ -128,71 +109,21 @@ def paint(files, name, grid, *, seed):
         cat.write_tif(path, {band: scene[role].isel(time=0).values}, grid, nodata=0)
 
 
-def command(*arguments):
-    return [sys.executable, "-m", "xcloudmask", "run", *map(str, arguments)]
-
-
-def finish(*arguments, code):
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, check=False, timeout=280)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout
-
-
-def records():
-    """Names of records, and what they hold."""
-    ledger = open_ledger(STORE)
-    return {one.key: one for one in ledger.records()}
-
-
-def kill_after(number, *arguments, whole):
-    """Start a run, and kill it when so many tasks have a record: the coordinator alone, or its workers too."""
-    process = subprocess.Popen(
-        command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        deadline = time.monotonic() + 240
-        while len(records()) < number:
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.3)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL) if whole else process.kill()
-        process.wait()
-        process.stderr.close()
-    if not whole:
-        gone(process.pid)
-    return records()
-
-
-def gone(group):
-    """Wait until the workers have noticed that their coordinator is no more."""
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.5)
-    os.killpg(group, signal.SIGKILL)
-    pytest.fail("workers outlive their coordinator")
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_campaign_is_killed_twice_and_ends_as_if_it_had_not_been(tmp_path, bucket):
     with world(tmp_path) as (config, items, shelf):
         total = len(DAYS) * 2 * TASKS_OF_A_SCENE
-        first = kill_after(4, "start", config, "--quiet", whole=True)
+        first = kill_after(STORE, 4, "start", config, "--quiet", whole=True)
         assert campaigns.status(config).tasks == total
-        second = kill_after(len(first) + 4, "start", STORE, "--quiet", whole=False)
+        second = kill_after(STORE, len(first) + 4, "start", STORE, "--quiet", whole=False)
         assert first.items() <= second.items()  # none is lost, none was written again
         assert len(second) < total
         before = sum(one.status != "failed" for one in second.values())
 
         said = finish("start", config, code=3)  # one scene is broken
         assert f"quarantined  {TASKS_OF_A_SCENE}" in said
-        last = records()
+        last = records(STORE)
         assert len(last) == total
         assert second.items() <= last.items()
         counts = campaigns.status(STORE).counts

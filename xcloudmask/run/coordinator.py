@@ -222,7 +222,7 @@ def prepare_cluster(client: Any, *, job: Job | None = None) -> None:
 
 def _shorten_log(client: Any) -> None:
     """Keep few of the messages that a client has sent: distributed keeps 1,000, and each of ours holds 250 tasks."""
-    comm = getattr(client, "scheduler_comm", None)
+    comm: Any = getattr(client, "scheduler_comm", None)
     log = getattr(comm, "recent_message_log", None)
     if isinstance(log, deque):
         comm.recent_message_log = deque(log, maxlen=_MESSAGES_KEPT)
