@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import dask
@@ -83,5 +84,15 @@ def s3_endpoint() -> Iterator[str]:
     moto = pytest.importorskip("moto.server")
     found = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     found.start()
+    forget_file_systems()
     yield "{}:{}".format(*found.get_host_and_port())
+    forget_file_systems()
     found.stop()
+
+
+def forget_file_systems() -> None:
+    """Make fsspec look at the environment again: it keeps file systems, with the address of a server that is gone."""
+    with suppress(ImportError):
+        import s3fs
+
+        s3fs.S3FileSystem.clear_instance_cache()

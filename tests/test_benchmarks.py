@@ -24,8 +24,7 @@ def test_unknown_names_are_refused(capsys):
         main(["speeed"])
     assert (
         "expected agreement, backends, campaign, cogs, engine, graph, http_bytes, memory, overlap, seams, speed, "
-        "stores, task"
-        in capsys.readouterr().err
+        "stores, task" in capsys.readouterr().err
     )
 
 
