@@ -90,6 +90,16 @@ def s3_endpoint() -> Iterator[str]:
     found.stop()
 
 
+@pytest.fixture(autouse=True)
+def own_environment() -> Iterator[None]:
+    """Give each test the environment: nannies of distributed leave in it what they set for their processes."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
 def forget_file_systems() -> None:
     """Make fsspec look at the environment again: it keeps file systems, with the address of a server that is gone."""
     with suppress(ImportError):

@@ -159,3 +159,10 @@ def test_without_distributed_the_error_names_the_pip_line(monkeypatch):
     for start in (local_cluster, lambda: gpu_cluster(devices=[0])):
         with pytest.raises(errors.MissingPackageError, match=r"'xcloudmask\[distributed\]'"):
             start()
+
+
+def test_the_environment_of_this_process_stays_its_own():
+    before = dict(os.environ)
+    with local_cluster(workers=1) as cluster, distributed.Client(cluster) as client:
+        assert dict(os.environ) == before
+        assert set(client.run(os.environ.get, "OMP_NUM_THREADS").values()) == {"1"}

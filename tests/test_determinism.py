@@ -39,7 +39,7 @@ def hashes():
     found = []
     for threads in (1, 2):
         environment = os.environ | {
-            "OMP_NUM_THREADS": str(threads),
+            **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads)),
             "OMP_WAIT_POLICY": "passive",  # waiting threads that spin would take the cores of others
             "PYTHONPATH": os.pathsep.join([str(folder.parent), os.environ.get("PYTHONPATH", "")]),
             "PYTHONWARNINGS": "ignore",

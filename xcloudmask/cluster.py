@@ -11,7 +11,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from xcloudmask._optional import available, require
@@ -84,9 +85,10 @@ def local_cluster(
     if memory_limit != "auto":
         # Left out, it is an equal share of the memory; "auto" would be a share by cores.
         kwargs["memory_limit"] = memory_limit
-    return distributed.LocalCluster(
-        n_workers=workers, threads_per_worker=threads, **_dashboard(dashboard_address, kwargs), **kwargs
-    )
+    with _own_environment():
+        return distributed.LocalCluster(
+            n_workers=workers, threads_per_worker=threads, **_dashboard(dashboard_address, kwargs), **kwargs
+        )
 
 
 def gpu_cluster(
@@ -172,7 +174,10 @@ def gpu_cluster(
         "options": {"host": own["host"], "port": 0, "dashboard_address": dashboard_address or "127.0.0.1:0"}
         | {"dashboard": dashboard_address is not None},
     }
-    return distributed.SpecCluster(workers=specs, scheduler=scheduler, name="gpu-cluster", silence_logs=logging.WARNING)
+    with _own_environment():
+        return distributed.SpecCluster(
+            workers=specs, scheduler=scheduler, name="gpu-cluster", silence_logs=logging.WARNING
+        )
 
 
 def visible_gpus() -> list[str]:
@@ -249,6 +254,18 @@ def _dashboard(address: str | None, given: dict[str, Any]) -> dict[str, Any]:
         return {"dashboard_address": address}
     options = {"dashboard": False} | (given.pop("scheduler_kwargs", None) or {})
     return {"dashboard_address": "127.0.0.1:0", "scheduler_kwargs": options}
+
+
+@contextmanager
+def _own_environment() -> Iterator[None]:
+    """Give this process its environment back: nannies change it for those that they start, and leave it so."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _nanny_with(environment: dict[str, str]) -> Any:
