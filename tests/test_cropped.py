@@ -76,7 +76,7 @@ def test_without_the_fused_operation_the_bits_are_the_same(default, monkeypatch)
     torch.manual_seed(0)
     tiles, crop = torch.randn(1, 3, 304, 304).bfloat16(), (slice(72, 200), slice(80, 232))
     fused = both(default["bf16"], tiles, None, crop)[1]
-    monkeypatch.setattr(cropped, "_FUSES", False)
+    monkeypatch.setattr(cropped, "_fuses", lambda: False)
     assert torch.equal(fused, both(default["bf16"], tiles, None, crop)[1])
 
 

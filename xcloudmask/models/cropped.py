@@ -11,6 +11,7 @@ time.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import cast
 
 import torch
@@ -24,8 +25,6 @@ from xcloudmask.models.voting import VotingNet
 __all__ = ["cropped_logits"]
 
 Crop = tuple[slice, slice]
-
-_FUSES = bool(torch._C._has_mkldnn) and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
 
 
 def cropped_logits(
@@ -136,11 +135,22 @@ def _encoded(net: CloudUNet, tiles: Tensor, level: Tensor | None) -> tuple[Tenso
 
 def _conv_relu(layer: nn.Module, features: Tensor) -> Tensor:
     """A convolution and what of it is above 0: one pass on processors, where `torch.compile` fuses them alike."""
-    if not (_FUSES and features.device.type == "cpu" and type(layer) is nn.Conv2d):
+    if features.device.type != "cpu" or type(layer) is not nn.Conv2d or not _fuses():
         return F.relu_(layer(features))
     how = layer.padding, layer.stride, layer.dilation, layer.groups
     result: Tensor = torch.ops.mkldnn._convolution_pointwise(features, layer.weight, layer.bias, *how, "relu", [], "")
     return result
+
+
+@cache
+def _fuses() -> bool:
+    """Whether this torch has the operator that its compiler uses, and takes what it is given here: it is no promise."""
+    weight = torch.zeros(1, 1, 1, 1)
+    try:
+        torch.ops.mkldnn._convolution_pointwise(weight, weight, None, (0, 0), (1, 1), (1, 1), 1, "relu", [], "")
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return True
 
 
 def _in_pairs(features: Tensor) -> bool:
