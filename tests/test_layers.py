@@ -13,6 +13,7 @@ ROOT = Path(xcloudmask.__file__).parent
 
 NUMPY = {
     "_composite_blocks",
+    "_config_fields",
     "_bandnames",
     "_buffers",
     "_distances",

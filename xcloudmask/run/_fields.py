@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, fields
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
+from xcloudmask._config_fields import hints_of
 from xcloudmask.errors import ArgumentError
 
-__all__ = ["build", "check_keys"]
+__all__ = ["build"]
 
 _T = TypeVar("_T")
 _NAMES: dict[Any, str] = {
@@ -40,29 +39,8 @@ def build(kind: type[_T], table: Any, *, place: str) -> _T:
     """
     if not isinstance(table, Mapping):
         raise ArgumentError(f"{place} is {_told(table)}. Expected a table.")
-    hints = get_type_hints(kind)
-    known: Any = fields(kind)  # type: ignore[arg-type]
-    check_keys(table, [one.name for one in known], place=place)
-    for one in known:
-        if one.default is MISSING and one.default_factory is MISSING and one.name not in table:
-            raise ArgumentError(f"{place} lacks {one.name!r}. Type: {one.name} = ...")
+    hints = hints_of(kind, table, place=place)
     return kind(**{key: _convert(value, hints[key], place=f"{place} {key}") for key, value in table.items()})
-
-
-def check_keys(found: Iterable[str], known: Iterable[str], *, place: str) -> None:
-    """Refuse keys that are not known, with the nearest that is.
-
-    Raises
-    ------
-    ArgumentError
-        There is one.
-    """
-    names = list(known)
-    for key in found:
-        if key not in names:
-            close = difflib.get_close_matches(str(key), names, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ArgumentError(f"{place}: {key!r:.80} is unknown.{hint} Expected some of: {', '.join(names)}.")
 
 
 def _convert(value: Any, hint: Any, *, place: str) -> Any:

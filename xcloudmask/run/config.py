@@ -22,13 +22,14 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from xcloudmask._config_fields import check_keys
 from xcloudmask._version import __version__
 from xcloudmask.errors import ArgumentError, ArgumentTypeError
 from xcloudmask.options import Options
 from xcloudmask.run._checks import check_run, check_sides, check_source, check_store, policy_of, texts_of
-from xcloudmask.run._fields import build, check_keys
+from xcloudmask.run._fields import build
 from xcloudmask.run.options import ModelOptions, RunOptions, SourceOptions, StoreOptions
-from xcloudmask.run.task import Job
+from xcloudmask.run.task import WHOLE_STEP, Job
 
 __all__ = ["CampaignConfig", "ModelOptions", "RunOptions", "SourceOptions", "StoreOptions"]
 
@@ -47,7 +48,6 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "items": (*_ITEMS, *_LOADING),
     "cube": ("paths", "time", "version", "bands", "sensor"),
 }
-_WHOLE = ("scene", "ocm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +150,7 @@ class CampaignConfig:
     @property
     def whole(self) -> bool:
         """Whether a task is a whole grid."""
-        return self.store.kind == "cog" or self.model.options.get("normalize") in _WHOLE
+        return self.store.kind == "cog" or self.model.options.get("normalize") in WHOLE_STEP
 
     @property
     def region_px(self) -> int:

@@ -71,7 +71,7 @@ def look_at(task: Task) -> Needs:
     plan = describe(prepared)
     pixel_bytes = prepared.stack.shape[1] * prepared.stack.dtype.itemsize
     pixels = math.prod(task.region.shape)
-    if prepared.settings.normalize in ("scene", "ocm"):
+    if prepared.settings.normalize in WHOLE_STEP:
         read = most = pixels
     else:
         normalize = prepared.settings.normalize

@@ -29,7 +29,7 @@ from xcloudmask.run.faults import FatalError, Fault, Stage, classify, reason_of,
 from xcloudmask.run.ledger import Ledger, open_ledger
 from xcloudmask.run.read import OpenStep, check_model, open_step
 from xcloudmask.run.stores.base import Sink, class_shares, open_sink
-from xcloudmask.run.task import Job, Record, Status, Task
+from xcloudmask.run.task import WHOLE_STEP, Job, Record, Status, Task
 from xcloudmask.run.turns import Patience, Tries, patiently, predicting
 
 __all__ = ["READ_BYTES", "process_in_transaction", "process_task"]
@@ -40,8 +40,6 @@ Result = TypeVar("Result")
 READ_BYTES = 256 * 2**20
 """Pixels that are read at once: a region that takes less is read whole, so that its blocks share their halo."""
 
-_WHOLE = ("scene", "ocm")
-"""Ways to normalise that need the whole step."""
 _DENIED_MOST = 10
 """Tasks in a row that a process may be refused credentials for, before it says that no task can be done."""
 
@@ -189,7 +187,7 @@ class _Work:
         with self.timed("read"):
             step = self.patiently(lambda: open_step(self.task, spec), "read")
         settings = step.prepared.settings
-        if settings.normalize in _WHOLE:
+        if settings.normalize in WHOLE_STEP:
             return self.whole(step, spec)
         region = self.task.region
         codes = np.full(region.shape, NODATA, np.uint8)

@@ -14,10 +14,13 @@ from typing import Any, Literal, get_args
 
 from xcloudmask.errors import ReadError
 
-__all__ = ["Cell", "Job", "Record", "Region", "Status", "StoreKind", "Task", "is_final", "task_key"]
+__all__ = ["WHOLE_STEP", "Cell", "Job", "Record", "Region", "Status", "StoreKind", "Task", "is_final", "task_key"]
 
 Status = Literal["ok", "nodata", "failed", "quarantined"]
 StoreKind = Literal["zarr", "cog", "icechunk"]
+
+WHOLE_STEP = ("scene", "ocm")
+"""Ways to normalise that need the whole time step: regions of it cannot be done one by one."""
 
 _KEY_DIGITS = 32
 _RECORD_BYTES = 64_000

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
+from xcloudmask._config_fields import check_keys, hints_of
 from xcloudmask.errors import ArgumentError
 from xcloudmask.training.options import (
     CONFIG,
@@ -84,7 +84,7 @@ def load_config(config: str | Path) -> TrainConfig:
     """
     path = list_recipes().get(str(config), Path(config))
     tables = _read(path, given=str(config))
-    _check_keys(tables, TABLES, place=str(path))
+    check_keys(tables, TABLES, place=str(path))
     built: dict[str, Any] = {}
     for name, table in tables.items():
         if name == "cubes":
@@ -119,24 +119,8 @@ def _build_cubes(tables: Any, *, place: str) -> tuple[CubeOptions, ...]:
 def _build(kind: Any, table: Any, *, place: str) -> Any:
     if not isinstance(table, dict):
         raise ArgumentError(f"{place} is {table!r}. Expected a table.")
-    hints = get_type_hints(kind)
-    _check_keys(table, hints, place=place)
-    missing = [
-        entry.name
-        for entry in fields(kind)
-        if entry.default is MISSING and entry.default_factory is MISSING and entry.name not in table
-    ]
-    if missing:
-        raise ArgumentError(f"{place} lacks {missing[0]!r}. Type: {missing[0]} = ...")
+    hints = hints_of(kind, table, place=place)
     return kind(**{key: _convert(value, hints[key], place=f"{place} {key}") for key, value in table.items()})
-
-
-def _check_keys(found: Mapping[str, Any], known: Mapping[str, Any], *, place: str) -> None:
-    for key in found:
-        if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ArgumentError(f"{place}: {key!r} is unknown.{hint} Expected some of: {', '.join(known)}.")
 
 
 def _convert(value: Any, hint: Any, *, place: str) -> Any:
