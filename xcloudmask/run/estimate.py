@@ -20,7 +20,7 @@ from xcloudmask._optional import available, require
 from xcloudmask.errors import ArgumentError
 from xcloudmask.models.registry import get_spec
 from xcloudmask.run.config import CampaignConfig
-from xcloudmask.run.task import Job, Task
+from xcloudmask.run.task import WHOLE_STEP, Job, Task
 
 __all__ = ["PROCESS_BYTES", "Needs", "check_memory", "look_at", "measure_predict", "measure_read"]
 
