@@ -17,6 +17,7 @@ NUMPY = {
     "_bandnames",
     "_buffers",
     "_distances",
+    "_feed",
     "_files",
     "_optional",
     "_sensor",

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xcloudmask import blocks
+from xcloudmask._feed import feed
 from xcloudmask.halo import BlockPlace, fitting_core
 from xcloudmask.models.registry import get_spec
 from xcloudmask.settings import EngineSettings
-from xcloudmask.tiles import feed, fitted, jobs, prepare
+from xcloudmask.tiles import fitted, jobs, prepare
 
 
 def grid(y, x):

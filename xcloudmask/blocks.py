@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from xcloudmask._feed import feed
 from xcloudmask.classes import NODATA, CloudClass, get_style, merge_probabilities, style_lookup
 from xcloudmask.halo import BlockPlace, Tile
 from xcloudmask.models.backends.protocol import NetRunner
@@ -20,7 +21,7 @@ from xcloudmask.models.device_rule import uses_device_engine
 from xcloudmask.normalize import BandStatistics
 from xcloudmask.resample import bilinear_up, block_mean
 from xcloudmask.settings import EngineSettings
-from xcloudmask.tiles import Image, Job, Places, batches, feed, fitted, jobs, prepare, tiles_along
+from xcloudmask.tiles import Image, Job, Places, batches, fitted, jobs, prepare, times_seen
 
 __all__ = ["predict_block"]
 
@@ -151,21 +152,12 @@ def _probabilities(images: list[Image], todo: list[Job], grid: Places, settings:
             )
             result[job.image, :, rows, columns] += _kept_pixels(values, job, grid, factor)
     if settings.step_px:
-        rows_seen, columns_seen = (_times_seen(place, settings, axis) for axis, place in enumerate(grid))
-        result /= np.repeat(rows_seen, factor)[:, None] * np.repeat(columns_seen, factor)
+        result /= times_seen(grid, settings).repeat(factor, axis=0).repeat(factor, axis=1)
     return result
 
 
 def _scaled(stretch: slice, factor: int) -> slice:
     return slice(stretch.start * factor, stretch.stop * factor)
-
-
-def _times_seen(place: BlockPlace, settings: EngineSettings, axis: int) -> Floats:
-    """How many windows cover each cell of the block along an axis."""
-    seen = np.zeros(place.stop - place.start, np.float32)
-    for tile in tiles_along(place, settings, axis):
-        seen[_target(tile, place)] += 1
-    return seen
 
 
 def _kept_pixels(values: Floats, job: Job, grid: Places, factor: int) -> Floats:

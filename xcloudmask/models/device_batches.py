@@ -16,14 +16,13 @@ from xcloudmask.halo import BlockPlace, Tile
 from xcloudmask.models._foreignspec import FOREIGN
 from xcloudmask.models.batch_ladder import rung
 from xcloudmask.models.device_math import Numbers, Statistics, level_vectors, rescale, statistics, zscore
-from xcloudmask.models.device_output import times_seen
 from xcloudmask.models.device_rule import compile_mode
 from xcloudmask.models.device_steps import Step
 from xcloudmask.models.devices import turn_on
 from xcloudmask.models.runner import Runner
 from xcloudmask.models.transfer import Uploader
 from xcloudmask.settings import EngineSettings
-from xcloudmask.tiles import Job, Places
+from xcloudmask.tiles import Job, Places, times_seen
 
 __all__ = ["Batches"]
 

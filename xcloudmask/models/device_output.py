@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from xcloudmask.classes import NODATA, get_style
 from xcloudmask.models.device_steps import Step
 from xcloudmask.settings import EngineSettings
-from xcloudmask.tiles import Places, tiles_along
+from xcloudmask.tiles import Places
 
-__all__ = ["times_seen", "wanted_output", "write_nodata"]
+__all__ = ["wanted_output", "write_nodata"]
 
 
 def wanted_output(canvas: Tensor, seen: Tensor | None, settings: EngineSettings) -> Tensor:
@@ -86,37 +84,3 @@ def write_nodata(result: Tensor, steps: Sequence[Step], places: Places) -> None:
     for step, plane in zip(steps, result, strict=True):
         if step.valid is not None:
             plane.masked_fill_(~step.valid[rows, columns], value)
-
-
-def times_seen(places: Places, settings: EngineSettings) -> npt.NDArray[np.float32]:
-    """How many moving windows cover each pixel of a block.
-
-    Parameters
-    ----------
-    places
-        Where the block lies.
-    settings
-        What to do; its windows have a step.
-
-    Returns
-    -------
-    numpy.ndarray
-        (y, x) float32.
-
-    Examples
-    --------
-    >>> from xcloudmask.halo import BlockPlace
-    >>> from xcloudmask.models.registry import get_spec
-    >>> settings = EngineSettings(spec=get_spec("default"), halo_px=(0, 0), tile_px=(16, 16), step_px=8)
-    >>> place = BlockPlace(start=0, stop=24, depth=16, length=24)
-    >>> times_seen((place, place), settings)[0, ::8].tolist()
-    [1.0, 2.0, 1.0]
-    """
-    along = []
-    for axis, place in enumerate(places):
-        seen = np.zeros(place.stop - place.start, np.float32)
-        for tile in tiles_along(place, settings, axis):
-            seen[tile.keep_start - place.start : tile.keep_stop - place.start] += 1
-        along.append(seen)
-    result: npt.NDArray[np.float32] = along[0][:, None] * along[1]
-    return result

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from xcloudmask._feed import feed
 from xcloudmask.blocks import predict_block
 from xcloudmask.classes import NODATA
 from xcloudmask.errors import ArgumentError, InputError, WeightsError
@@ -30,7 +31,7 @@ from xcloudmask.models.registry import get_spec
 from xcloudmask.models.runner import Runner
 from xcloudmask.models.spec import ENSEMBLE, ModelSpec
 from xcloudmask.settings import EngineSettings
-from xcloudmask.tiles import feed, jobs, prepare
+from xcloudmask.tiles import jobs, prepare
 from xcloudmask.training.data import BANDS, Patch
 
 __all__ = ["Predictor", "checkpoint_model", "predict_patch", "predictor"]
