@@ -17,8 +17,9 @@ import numpy.typing as npt
 from dask.base import tokenize
 
 from xcloudmask.blocks import predict_block
-from xcloudmask.errors import ArgumentError, ChunkError
+from xcloudmask.errors import ChunkError
 from xcloudmask.halo import BlockPlace, snap_chunks
+from xcloudmask.models.process import configured
 from xcloudmask.padding import map_padded, reaches
 from xcloudmask.scene import reduce_scene_moments, scene_moments_block
 from xcloudmask.settings import EngineSettings
@@ -134,11 +135,7 @@ def overlap_kind() -> OverlapKind:
     ...     overlap_kind()
     'edges'
     """
-    kind: OverlapKind = dask.config.get("xcloudmask.overlap", "map_overlap")
-    if kind not in get_args(OverlapKind):
-        known = " or ".join(map(repr, get_args(OverlapKind)))
-        raise ArgumentError(f"dask's configuration has xcloudmask.overlap = {kind!r}. Expected {known}.")
-    return kind
+    return configured("xcloudmask.overlap", "map_overlap", get_args(OverlapKind))
 
 
 def map_overlapped(
