@@ -124,14 +124,9 @@ def _check_codes(codes: Any) -> None:
 
 def _decode(block: npt.NDArray[Any], *, scheme: str) -> npt.NDArray[np.uint8]:
     table = decode_table(scheme)
-    if block.dtype.kind == "f":
-        # Halves are no codes; a cast would cut them, and NaN has no integer.
-        known = (block >= 0) & (block < table.size) & (np.floor(block) == block)
-        values = np.where(known, block, 0).astype(np.int64)
-    else:
-        known = (block >= 0) & (block < table.size)
-        values = np.where(known, block, 0)
-    return np.where(known, table[values], np.uint8(NODATA))
+    # Halves are no codes; a cast would cut them, and NaN has no integer.
+    known = (block >= 0) & (block < table.size) & (np.floor(block) == block)
+    return np.where(known, table[np.where(known, block, 0).astype(np.intp)], np.uint8(NODATA))
 
 
 def _encode(block: npt.NDArray[np.uint8], *, scheme: str) -> npt.NDArray[Any]:
