@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from unittest import mock
 
 import dask
 import hypothesis
@@ -93,11 +94,8 @@ def s3_endpoint() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def own_environment() -> Iterator[None]:
     """Give each test the environment: nannies of distributed leave in it what they set for their processes."""
-    before = dict(os.environ)
-    yield
-    for name in os.environ.keys() - before.keys():
-        del os.environ[name]
-    os.environ.update(before)
+    with mock.patch.dict(os.environ):
+        yield
 
 
 def forget_file_systems() -> None:
