@@ -1,4 +1,4 @@
-"""SEnSeI: any bands in any order, and the convolution that it is."""
+"""SEnSeI: any bands in any order, and the matrix that it is."""
 
 import numpy as np
 import pytest
@@ -41,12 +41,14 @@ def test_the_order_of_the_bands_changes_nothing_but_rounding(sensei, order, coun
     torch.testing.assert_close(one, same, rtol=1e-4, atol=1e-5)
 
 
-@given(st.integers(3, len(BANDS)), st.integers(0, 2**31))
-def test_for_bands_that_stay_it_is_one_convolution(sensei, count, seed):
-    x = torch.rand(2, count, 5, 4, generator=torch.Generator().manual_seed(seed)) * 1.5
-    descriptors = describe(BANDS[-count:])
+@given(st.integers(3, len(BANDS)), st.integers(0, 4), st.integers(0, 2**31))
+def test_places_without_a_band_change_nothing_but_rounding(sensei, count, empty, seed):
+    x = torch.rand(2, count + empty, 5, 4, generator=torch.Generator().manual_seed(seed)) * 1.5
+    there = torch.cat((torch.ones(count), torch.zeros(empty)))
+    descriptors = torch.cat((describe(BANDS[-count:]), torch.zeros(empty, 3)))
     with torch.inference_mode():
-        torch.testing.assert_close(sensei.folded(descriptors)(x), sensei(x, descriptors), rtol=1e-4, atol=1e-5)
+        filled, alone = sensei(x, descriptors, there), sensei(x[:, :count], descriptors[:count])
+    torch.testing.assert_close(filled, alone, rtol=1e-4, atol=1e-5)
 
 
 def test_images_of_one_batch_may_have_other_bands(sensei):

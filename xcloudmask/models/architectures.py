@@ -10,11 +10,15 @@ from torch import nn
 
 from xcloudmask.errors import ArgumentError, ModelError
 from xcloudmask.models._layers import receptive_radius
+from xcloudmask.models.anybands import BODIES, SenseiNet
 from xcloudmask.models.deeplab import CloudDeepLab
 from xcloudmask.models.omnicloudmask import ENCODERS, SmpUNet
 from xcloudmask.models.unet import CloudUNet
 
-__all__ = ["ARCHITECTURES", "build", "measure_geometry"]
+__all__ = ["ANY_BANDS", "ARCHITECTURES", "build", "measure_geometry"]
+
+ANY_BANDS = "sensei-"
+"""Begins the name of an architecture that has SEnSeI in front: such as sensei-unet."""
 
 ARCHITECTURES: Mapping[str, type[CloudUNet] | type[CloudDeepLab]] = MappingProxyType(
     {"unet": CloudUNet, "deeplab": CloudDeepLab}
@@ -32,7 +36,8 @@ def build(architecture: str, config: Mapping[str, int]) -> nn.Module:
     Parameters
     ----------
     architecture
-        A key of `ARCHITECTURES`, or of `xcloudmask.models.omnicloudmask.ENCODERS`.
+        A key of `ARCHITECTURES`, or of `xcloudmask.models.omnicloudmask.ENCODERS`, or ``"sensei-"`` and a key of
+        `xcloudmask.models.anybands.BODIES`.
     config
         Arguments of its class.
 
@@ -52,10 +57,14 @@ def build(architecture: str, config: Mapping[str, int]) -> nn.Module:
     >>> type(build("unet", {"width": 8, "blocks": 1})).__name__
     'CloudUNet'
     """
-    if architecture not in ARCHITECTURES and architecture not in ENCODERS:
-        known = ", ".join(map(repr, (*ARCHITECTURES, *ENCODERS)))
+    body = architecture.removeprefix(ANY_BANDS)
+    behind = body != architecture and body in BODIES
+    if not behind and architecture not in ARCHITECTURES and architecture not in ENCODERS:
+        known = ", ".join(map(repr, (*ARCHITECTURES, *(ANY_BANDS + name for name in BODIES), *ENCODERS)))
         raise ModelError(f"No architecture is called {architecture!r}. Known: {known}.")
     try:
+        if behind:
+            return SenseiNet(body, **config)
         if architecture in ENCODERS:
             return SmpUNet(ENCODERS[architecture], **config)
         return ARCHITECTURES[architecture](**config)
@@ -85,7 +94,7 @@ def measure_geometry(architecture: str, config: Mapping[str, int]) -> tuple[int,
 
     Notes
     -----
-    Measured on fresh weights, because trained ones can be zero where fresh ones are not, and on a network of few
+    SEnSeI sees single pixels: what counts is the network behind it. Measured on fresh weights, because trained ones can be zero where fresh ones are not, and on a network of few
     channels, because those do not change how far a pixel reaches.
 
     Examples
@@ -93,6 +102,9 @@ def measure_geometry(architecture: str, config: Mapping[str, int]) -> tuple[int,
     >>> measure_geometry("unet", {"width": 32, "blocks": 1})
     (8, 39)
     """
+    if architecture.startswith(ANY_BANDS):
+        rest = {key: value for key, value in config.items() if key != "channels"}
+        return measure_geometry(architecture.removeprefix(ANY_BANDS), {**rest, "level": 0})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = build(architecture, {**config, "width": 16}).eval()

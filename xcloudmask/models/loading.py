@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from xcloudmask.errors import ModelError, WeightsError
 from xcloudmask.models.hub import FILE_BYTES_MAX, fetch, is_address
@@ -17,7 +17,12 @@ from xcloudmask.models.spec import FOREIGN, ModelSpec
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["WEIGHTS_BYTES_MAX", "load_network", "read_weights"]
+    from xcloudmask.models.anybands import SenseiNet
+
+__all__ = ["WAVELENGTHS", "WEIGHTS_BYTES_MAX", "load_network", "read_weights"]
+
+WAVELENGTHS = "wavelengths_nm"
+"""Argument of the network of an any-bands model once its bands are chosen: (shortest, central, longest) of each."""
 
 WEIGHTS_BYTES_MAX = FILE_BYTES_MAX
 """A weights file larger than this is refused before it is read."""
@@ -120,8 +125,12 @@ def _build(spec: ModelSpec, weights: bytes, *, fold: bool) -> torch.nn.Module:
     from xcloudmask.models.architectures import build
 
     try:
-        net = build(spec.architecture, dict(spec.config))
+        config = dict(spec.config)
+        wavelengths_nm = config.pop(WAVELENGTHS, None)
+        net = build(spec.architecture, config)
         net.load_state_dict({key: tensor.float() for key, tensor in load(weights).items()})
+        if wavelengths_nm is not None:
+            net = cast("SenseiNet", net.eval()).specialised(wavelengths_nm)
     except (RuntimeError, ModelError, SafetensorError) as error:
         raise WeightsError(
             f"The weights of model {spec.name!r} do not fit {spec.architecture!r} with {dict(spec.config)}: {error}"

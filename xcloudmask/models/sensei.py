@@ -5,9 +5,9 @@ masks, IEEE TGRS 60, arXiv:2111.08349. Written from the paper's description: eac
 central and longest wavelength; dense layers turn that, and how it compares with each other band, into a vector; the
 vector times the reflectance (plus 0.5, so that dark is not nothing) is averaged over the bands.
 
-The vectors depend on the bands, not on the pixels. So for a given set of bands all of SEnSeI is one convolution of
-1 x 1 pixels, which `Sensei.folded` returns: memory does not grow by 64 times the bands, and nothing of it runs per
-chunk.
+The vectors depend on the bands, not on the pixels. So for a given set of bands all of SEnSeI is one matrix, which
+`Sensei.matrix` returns: the first convolution of the network behind it takes it up (`xcloudmask.models.anybands`),
+memory does not grow by 64 times the bands, and nothing of it runs per chunk.
 """
 
 from __future__ import annotations
@@ -20,12 +20,16 @@ from torch import Tensor, nn
 
 from xcloudmask.errors import ArgumentError
 
-__all__ = ["FEWEST_BANDS", "Sensei", "SenseiDecoder", "describe"]
+__all__ = ["FEWEST_BANDS", "OFFSET", "THERMAL_K", "Sensei", "SenseiDecoder", "describe"]
 
 FEWEST_BANDS = 3
 """With fewer, there is too little to compare."""
+OFFSET = 0.5
+"""What is added to a value before it is fed: what is dark is not nothing. Pixels without data are fed as 0."""
+THERMAL_K = 305.0
+"""What brightness temperatures are divided by: the 95th percentile of those of simulated scenes, rounded to 5 K
+(``python -m benchmarks.thermal``)."""
 _VALUES = 3
-_OFFSET = 0.5
 _GROUPS = 8
 
 Wavelengths = Sequence[tuple[float, float, float]]
@@ -91,56 +95,46 @@ class Sensei(nn.Module):
         self.permutation = _dense([2 * channels, *[pair_width] * 5])
         self.combined = nn.Sequential(_dense([both, both, both]), nn.Linear(both, channels))
 
-    def vectors(self, descriptors: Tensor) -> Tensor:
+    def vectors(self, descriptors: Tensor, there: Tensor | None = None) -> Tensor:
         """Return a vector per band, (..., bands, channels), of descriptors (..., bands, 3).
 
         Each band is compared with every one, itself included, and the mean over these pairs joins its own vector; so
-        the order of the bands changes nothing but the order of the vectors.
+        the order of the bands changes nothing but the order of the vectors. `there` (..., bands) is 0 where a place is
+        filled up and holds no band.
         """
         own = self.descriptor(descriptors)
         bands = own.shape[-2]
         first = own.unsqueeze(-2).expand(*own.shape[:-1], bands, own.shape[-1])
         second = own.unsqueeze(-3).expand_as(first)
-        pairs = self.permutation(torch.cat((first, second), dim=-1)).mean(dim=-2)
-        vectors: Tensor = self.combined(torch.cat((own, pairs), dim=-1))
-        return vectors
+        pairs = self.permutation(torch.cat((first, second), dim=-1))
+        weights = own.new_ones(own.shape[:-1]) if there is None else there.to(own.dtype)
+        shares = weights / weights.sum(dim=-1, keepdim=True)
+        compared = torch.einsum("...ijc,...j->...ic", pairs, shares)
+        vectors: Tensor = self.combined(torch.cat((own, compared), dim=-1))
+        return vectors * weights.unsqueeze(-1)
 
-    def forward(self, x: Tensor, descriptors: Tensor) -> Tensor:
+    def matrix(self, descriptors: Tensor, there: Tensor | None = None) -> Tensor:
+        """Return (..., channels, bands): what a map is of the values of the bands."""
+        vectors = self.vectors(descriptors, there)
+        count = float(vectors.shape[-2]) if there is None else there.sum(dim=-1)[..., None, None].to(vectors.dtype)
+        return vectors.transpose(-1, -2) / count
+
+    def forward(self, x: Tensor, descriptors: Tensor, there: Tensor | None = None) -> Tensor:
         """Return a map (n, channels, y, x) of bands (n, bands, y, x).
 
         Parameters
         ----------
         x
-            Reflectance, or brightness temperature over its 95th percentile.
+            Reflectance, or brightness temperature over `THERMAL_K`, plus `OFFSET`; 0 where there is no data.
         descriptors
             (bands, 3) for all images, or (n, bands, 3).
+        there
+            (bands,) or (n, bands): 0 for places without a band; None where all hold one.
         """
-        vectors = self.vectors(descriptors)
-        if vectors.ndim == 2:
-            vectors = vectors.expand(x.shape[0], *vectors.shape)
-        mixed = torch.einsum("nbc,nbyx->ncyx", vectors, x + _OFFSET)
-        return mixed / x.shape[1]
-
-    @torch.no_grad()
-    def folded(self, descriptors: Tensor) -> nn.Conv2d:
-        """Return the same map as a convolution, for bands that stay.
-
-        Parameters
-        ----------
-        descriptors
-            (bands, 3).
-
-        Returns
-        -------
-        torch.nn.Conv2d
-            From bands to channels, 1 x 1 pixels, with bias; on the device and in the type of the module.
-        """
-        vectors = self.vectors(descriptors) / descriptors.shape[0]
-        convolution = nn.Conv2d(descriptors.shape[0], self.channels, 1, device=vectors.device, dtype=vectors.dtype)
-        weight, bias = convolution.parameters()
-        weight.copy_(vectors.T[:, :, None, None])
-        bias.copy_(_OFFSET * vectors.sum(dim=0))
-        return convolution.requires_grad_(requires_grad=False)
+        matrix = self.matrix(descriptors, there)
+        if matrix.ndim == 2:
+            matrix = matrix.expand(x.shape[0], *matrix.shape)
+        return torch.bmm(matrix.to(x.dtype), x.flatten(2)).unflatten(2, x.shape[2:])
 
 
 class SenseiDecoder(nn.Module):

@@ -10,7 +10,7 @@ Sub-pixel output: Shi et al. (2016), arXiv:1609.05158. Three choices keep it sma
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the name everybody uses
@@ -73,6 +73,10 @@ class CloudUNet(nn.Module):
         self.head = nn.Conv2d(fine, 4 * classes, 3, padding=1)
         self.to_pixels = nn.PixelShuffle(2)
         self.level_mlp = LevelBias(1 + 2 * bands, fine=fine, coarse=coarse) if level else None
+
+    def first_convolution(self) -> nn.Conv2d:
+        """Return the layer that sees the bands, each of them as the four pixels of a cell."""
+        return cast("nn.Conv2d", self.stem.get_submodule("1.0"))
 
     def forward(self, x: Tensor, level: Tensor | None = None) -> Tensor:
         """Return logits (n, classes, y, x) for z-scored bands (n, bands, y, x); y and x are multiples of 8."""

@@ -11,24 +11,33 @@ import numpy as np
 import numpy.typing as npt
 
 from xcloudmask._optional import require
-from xcloudmask.errors import ReadError
+from xcloudmask.errors import InputError, ReadError
+from xcloudmask.sensors import get_sensor
 from xcloudmask.training.labels import ANY, CLEAR, CLOUD, NOT_CLOUD, allowed_from_labels
 
 __all__ = [
+    "ALL_BANDS",
     "BANDS",
     "WAVELENGTHS_NM",
     "Patch",
     "load_patches",
     "load_rgbn",
     "load_thumbnails",
+    "patch_wavelengths",
     "read_table",
     "split_holdout",
 ]
 
 BANDS = ("red", "green", "nir")
 WAVELENGTHS_NM = (665.0, 560.0, 842.0)
+ALL_BANDS = ("blue", "green", "red", "nir", "swir16", "swir22", "cirrus")
+"""Roles that labelled patches may have, for networks that take more than three."""
+RGB = ("red", "green", "blue")
+"""Bands of a thumbnail that is loaded with all its colours."""
 THUMBNAIL_RESOLUTION_M = 40.0
 _COARSE = ("rfuego", "max-schaefer", "SorourMo")
+_SENSORS = {"Landsat-8": "landsat-oli-c2-l1", "Sentinel-2": "sentinel-2-l1c"}
+"""What the table of patches calls a sensor: whose wavelengths these are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +51,7 @@ class Patch:
     split: str
     """train, eval, val or background."""
     image: npt.NDArray[np.uint16]
-    """(red, green, nir; y; x) reflectance * 10,000; near infrared is 0 where there is none."""
+    """(band, y, x) reflectance * 10,000; near infrared is 0 where there is none."""
     valid: npt.NDArray[np.bool_]
     """(y, x)."""
     allowed: npt.NDArray[np.uint8]
@@ -57,6 +66,10 @@ class Patch:
     """Whether that band is a guess; samples then often do without."""
     weight: float = 1.0
     """Lower for coarse outlines."""
+    bands: tuple[str, ...] = BANDS
+    """Roles of the bands."""
+    sensor: str = ""
+    """Key of `xcloudmask.sensors.SENSORS`; empty where it is not known."""
 
     @property
     def is_clear(self) -> bool:
@@ -90,7 +103,7 @@ def read_table(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def load_patches(folder: Path, *, splits: Sequence[str]) -> list[Patch]:
+def load_patches(folder: Path, *, splits: Sequence[str], bands: Sequence[str] = BANDS) -> list[Patch]:
     """Load the patches of some splits into memory.
 
     Parameters
@@ -99,6 +112,9 @@ def load_patches(folder: Path, *, splits: Sequence[str]) -> list[Patch]:
         The data folder.
     splits
         Values of the column `split`.
+    bands
+        Roles, in the order of the images; those of `ALL_BANDS` that are not in `BANDS` are left out where a patch does
+        not have them.
 
     Returns
     -------
@@ -109,13 +125,15 @@ def load_patches(folder: Path, *, splits: Sequence[str]) -> list[Patch]:
     ReadError
         The table is missing.
     """
-    return [_load_patch(folder, row) for row in read_table(folder) if row["split"] in splits]
+    return [_load_patch(folder, row, bands) for row in read_table(folder) if row["split"] in splits]
 
 
-def _load_patch(folder: Path, row: dict[str, str]) -> Patch:
+def _load_patch(folder: Path, row: dict[str, str], bands: Sequence[str]) -> Patch:
     with np.load(folder / "patches" / f"{row['name']}.npz", allow_pickle=False) as arrays:
         names = [str(name) for name in arrays["bands"]]
-        image = np.stack([arrays["img"][names.index(band)] for band in BANDS])
+        found = tuple(band for band in bands if band in names or band in BANDS)
+        pixels = arrays["img"]
+        image = np.stack([pixels[names.index(band)] for band in found])
         valid = arrays["valid"]
         if row["split"] == "background":
             allowed = np.full(valid.shape, CLEAR, np.uint8)
@@ -134,7 +152,47 @@ def _load_patch(folder: Path, row: dict[str, str]) -> Patch:
         allowed=allowed,
         resolution_m=float(row["res_m"]),
         weight=0.5 if coarse else 1.0,
+        bands=found,
+        sensor=_SENSORS.get(row.get("sensor", ""), ""),
     )
+
+
+def patch_wavelengths(patch: Patch) -> tuple[tuple[float, float, float], ...]:
+    """Return the wavelengths of the bands of a patch.
+
+    Parameters
+    ----------
+    patch
+        Of a known sensor.
+
+    Returns
+    -------
+    tuple of tuple
+        (shortest, centre, longest) of each band, in nm.
+
+    Raises
+    ------
+    InputError
+        The sensor is not known, or has no such band.
+
+    Examples
+    --------
+    >>> one = np.zeros((1, 2, 2), np.uint16)
+    >>> rest = {"split": "train", "valid": one[0] == 0, "allowed": one[0].astype(np.uint8), "resolution_m": 10.0}
+    >>> patch = Patch(name="a", source="b", image=one, bands=("swir22",), sensor="modis-09", **rest)
+    >>> patch_wavelengths(patch)
+    ((2105.0, 2130.0, 2155.0),)
+    """
+    if not patch.sensor:
+        raise InputError(f"The sensor of the patch {patch.name!r} is not known, and so no wavelength of its bands.")
+    sensor = get_sensor(patch.sensor)
+    found = {band: sensor.candidates(band)[:1] for band in patch.bands}
+    missing = [band for band, rows in found.items() if not rows]
+    if missing:
+        raise InputError(
+            f"The patch {patch.name!r} has a band {missing[0]!r}, and the sensor {patch.sensor!r} has none."
+        )
+    return tuple(rows[0].wavelength_nm for rows in found.values())
 
 
 def _blank_edges(allowed: npt.NDArray[np.uint8], reach_px: int) -> npt.NDArray[np.uint8]:
@@ -179,7 +237,11 @@ def load_rgbn(folder: Path, *, split: str) -> list[npt.NDArray[np.float32]]:
 
 
 def load_thumbnails(
-    folder: Path, *, split: str, guess: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]] | None = None
+    folder: Path,
+    *,
+    split: str,
+    guess: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]] | None = None,
+    rgb: bool = False,
 ) -> list[Patch]:
     """Load the RGB thumbnails of the Sentinel-2 Cloud Mask Catalogue.
 
@@ -191,6 +253,8 @@ def load_thumbnails(
         "train" or "val".
     guess
         Makes a near infrared (y, x) of (red, green, blue; y; x) reflectance; None leaves it 0.
+    rgb
+        Gives red, green and blue instead, without a near infrared.
 
     Returns
     -------
@@ -209,12 +273,14 @@ def load_thumbnails(
     image_module = require("PIL.Image", extra="train")
     patches = []
     for path in sorted(place.glob("*.jpg")):
-        rgb = np.asarray(image_module.open(path).convert("RGB"))
+        colours = np.asarray(image_module.open(path).convert("RGB"))
         mask = np.asarray(image_module.open(path.with_name(f"{path.stem}_mask.png")).convert("L")) > 127
-        rows = ((np.arange(rgb.shape[0]) + 0.5) * mask.shape[0] / rgb.shape[0]).astype(np.intp)
-        columns = ((np.arange(rgb.shape[1]) + 0.5) * mask.shape[1] / rgb.shape[1]).astype(np.intp)
-        patch = _thumbnail(path.stem, split, rgb, mask[np.ix_(rows, columns)])
-        patches.append(patch if guess is None else _with_nir(patch, rgb, guess))
+        rows = ((np.arange(colours.shape[0]) + 0.5) * mask.shape[0] / colours.shape[0]).astype(np.intp)
+        columns = ((np.arange(colours.shape[1]) + 0.5) * mask.shape[1] / colours.shape[1]).astype(np.intp)
+        patch = _thumbnail(path.stem, split, colours, mask[np.ix_(rows, columns)])
+        if rgb:
+            patch = replace(patch, image=_reflectance(colours), bands=RGB)
+        patches.append(patch if rgb or guess is None else _with_nir(patch, colours, guess))
     return patches
 
 
@@ -227,9 +293,14 @@ def _with_nir(
     return replace(patch, image=image, nir=True, nir_guessed=True)
 
 
+def _reflectance(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
+    scaled = np.round(rgb.astype(np.float32) * (10_000 / 255)).astype(np.uint16)
+    return np.ascontiguousarray(np.moveaxis(scaled, 2, 0))
+
+
 def _thumbnail(name: str, split: str, rgb: npt.NDArray[np.uint8], cloud: npt.NDArray[np.bool_]) -> Patch:
-    scaled = np.round(rgb[..., :2].astype(np.float32) * (10_000 / 255)).astype(np.uint16)
-    image = np.stack([scaled[..., 0], scaled[..., 1], np.zeros_like(scaled[..., 0])])
+    image = _reflectance(rgb)
+    image[2] = 0
     ground = NOT_CLOUD if cloud.any() else CLEAR
     return Patch(
         name=name,
@@ -240,6 +311,7 @@ def _thumbnail(name: str, split: str, rgb: npt.NDArray[np.uint8], cloud: npt.NDA
         allowed=np.where(cloud, CLOUD, ground).astype(np.uint8),
         resolution_m=THUMBNAIL_RESOLUTION_M,
         nir=False,
+        sensor="sentinel-2-l1c",
     )
 
 
