@@ -6,29 +6,32 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from xcloudmask.models.devices import resolve_device
 from xcloudmask.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from xcloudmask.training.history import append_row, trim
 from xcloudmask.training.losses import partial_label_loss, set_weights
 from xcloudmask.training.options import LEARNING_RATE, FitOptions
-from xcloudmask.training.stream import SampleStream
 
-__all__ = ["CHECKPOINT", "FitOptions", "OnStep", "Validate", "average_into", "fit"]
+__all__ = ["CHECKPOINT", "FitOptions", "Loss", "OnStep", "Validate", "average_into", "fit"]
 
 CHECKPOINT = "checkpoint.safetensors"
 _FIRST_PLAN = 5000
 _LOG_STEPS = 50
 
 _log = logging.getLogger(__name__)
-_Batch = tuple[Tensor, Tensor, Tensor, Tensor]
+_Batch = Sequence[Tensor]
+Loss = Callable[[Callable[..., Any], _Batch], Tensor]
+"""Takes the network (in autocast, where the options say so) and the parts of a batch."""
 Validate = Callable[[nn.Module], Mapping[str, float]]
 """Measures a network in eval mode; the names are columns of the history."""
 OnStep = Callable[[Progress, float | None], None]
@@ -37,10 +40,11 @@ OnStep = Callable[[Progress, float | None], None]
 
 def fit(
     net: nn.Module,
-    stream: SampleStream,
+    stream: Dataset[Any],
     out: Path,
     *,
     options: FitOptions,
+    loss: Loss | None = None,
     validate: Validate | None = None,
     on_step: OnStep | None = None,
 ) -> nn.Module:
@@ -56,6 +60,8 @@ def fit(
         Folder of the checkpoint and the history.
     options
         Settings.
+    loss
+        None is that of partial labels, for the samples of `xcloudmask.training.stream.SampleStream`.
     validate
         Measures the averaged network every `options.validate_steps`, and at the end.
     on_step
@@ -79,7 +85,7 @@ def fit(
     Other processors and GPUs round otherwise.
     """
     out.mkdir(parents=True, exist_ok=True)
-    run = _Run(net=net, options=options, out=out)
+    run = _Run(net=net, options=options, out=out, loss=loss)
     if on_step is not None:
         on_step(run.progress, None)
     pinned = run.device.type == "cuda"
@@ -96,11 +102,11 @@ def fit(
             and (last or run.progress.step % options.validate_steps == 0)
         ):
             measured = validate(run.ema)
-        loss = run.log(measured) if run.progress.step % _LOG_STEPS == 0 or measured or last else None
+        mean = run.log(measured) if run.progress.step % _LOG_STEPS == 0 or measured or last else None
         if time.monotonic() - run.saved > options.checkpoint_s or run.progress.step == run.progress.planned:
             run.save()
         if on_step is not None:
-            on_step(run.progress, loss)
+            on_step(run.progress, mean)
     return run.ema
 
 
@@ -111,6 +117,7 @@ class _Run:
     net: nn.Module
     options: FitOptions
     out: Path
+    loss: Loss | None
     ema: nn.Module = field(init=False)
     progress: Progress = field(init=False)
     saved: float = field(init=False)
@@ -125,7 +132,8 @@ class _Run:
             self.progress = load_checkpoint(self.out / CHECKPOINT, net=self.net, ema=self.ema, optimizer=self.optimizer)
             _log.info("resumed at step %d of %d", self.progress.step, self.progress.planned)
         trim(self.out, after=self.progress.step)
-        self.weights = set_weights(shadow=self.options.shadow_weight, thin=self.options.thin_weight).to(self.device)
+        weights = set_weights(shadow=self.options.shadow_weight, thin=self.options.thin_weight).to(self.device)
+        self.loss_of = self.loss or partial(_label_loss, weights=weights)
         self.began, self.saved = time.monotonic() - self.progress.elapsed_s, time.monotonic()
         self.losses: list[Tensor] = []
 
@@ -149,16 +157,17 @@ class _Run:
         return self._peak * warm * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * part)))
 
     def _descend(self, batch: _Batch) -> Tensor:
-        image, level, allowed, sample_weight = (part.to(self.device, non_blocking=True) for part in batch)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.options.bf16):
-            logits = self.net(image.contiguous(memory_format=torch.channels_last), level)
-        loss = partial_label_loss(logits, allowed, sample_weight=sample_weight, weights=self.weights)
+        loss = self.loss_of(self._forward, [part.to(self.device, non_blocking=True) for part in batch])
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.optimizer.step()
         # It stays a tensor until it is shown: reading it makes a GPU wait.
         return loss.detach()
+
+    def _forward(self, *inputs: Tensor) -> Any:
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.options.bf16):
+            return self.net(*inputs)
 
     def log(self, measured: Mapping[str, float]) -> float | None:
         """Write a row of the history, plan anew where the clock rules, and return the mean loss since the last row."""
@@ -180,8 +189,14 @@ class _Run:
         self.saved = time.monotonic()
 
 
-def _batches(stream: SampleStream, *, first: int, options: FitOptions, pinned: bool) -> Iterator[_Batch]:
-    rest = Subset(stream, range(first * options.batch, len(stream)))
+def _label_loss(net: Callable[..., Any], batch: _Batch, *, weights: Tensor) -> Tensor:
+    image, level, allowed, sample_weight = batch
+    logits = net(image.contiguous(memory_format=torch.channels_last), level)
+    return partial_label_loss(logits, allowed, sample_weight=sample_weight, weights=weights)
+
+
+def _batches(stream: Dataset[Any], *, first: int, options: FitOptions, pinned: bool) -> Iterator[_Batch]:
+    rest = Subset(stream, range(first * options.batch, len(stream)))  # type: ignore[arg-type]  # map-style ones have it
     loader: DataLoader[_Batch] = DataLoader(
         rest,
         batch_size=options.batch,
