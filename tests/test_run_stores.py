@@ -576,7 +576,7 @@ def test_what_the_system_says_of_a_geotiff_can_be_told(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("xcloudmask.io._cogfolder.os.fsync", refuse)
+    monkeypatch.setattr("os.fsync", refuse)
     with pytest.raises(WriteError, match=r"32TPS_20240106T102030123456\.tif cannot be written: No space") as caught:
         sink.write(task, codes_of(task))
     assert caught.value.errno == errno.ENOSPC

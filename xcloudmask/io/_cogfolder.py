@@ -9,9 +9,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from xcloudmask.errors import WriteError
+from xcloudmask.io._fsync import fsync
 from xcloudmask.io._leftovers import make_locked_folder, missing, remove_empty, remove_leftovers
 
-__all__ = ["SIDECAR", "Folder", "fsync", "naming"]
+__all__ = ["SIDECAR", "Folder", "naming"]
 
 SIDECAR = ".aux.xml"
 """What GDAL adds to the name of a file for the name of its sidecar."""
@@ -106,23 +107,6 @@ class Folder:
             if replaced and sidecar is not None:
                 sidecar.replace(final_sidecar)
             fsync(final.parent)
-
-
-def fsync(path: Path) -> None:
-    """Wait until a file or folder is on the disk.
-
-    Parameters
-    ----------
-    path
-        It must exist.
-    """
-    if os.name == "nt" and path.is_dir():
-        return
-    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from xcloudmask.errors import WriteError
+from xcloudmask.io._fsync import fsync
 from xcloudmask.io._leftovers import make_locked_folder, missing, remove_empty, remove_leftovers
 
 try:
@@ -136,7 +137,7 @@ def replace_folder(staged: Path, target: Path, *, overwrite: bool = True) -> Non
         elif not _exchange(staged, target):
             target.replace(staged.with_name("replaced"))
             staged.replace(target)
-        _sync(target.parent)
+        fsync(target.parent)
     except OSError as error:
         raise WriteError(f"{target} cannot be replaced: {error.strerror or error}.") from error
 
@@ -155,20 +156,8 @@ def _sync_tree(folder: Path) -> None:
     """Sync a folder and all in it; many at a time, which the journal of the disk writes together."""
     paths = (Path(root, name) for root, _, files in os.walk(folder) for name in (".", *files))
     with ThreadPoolExecutor(_SYNC_THREADS) as pool:
-        for _ in pool.map(_sync, paths):
+        for _ in pool.map(fsync, paths):
             pass
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk; Windows cannot sync folders."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except PermissionError:
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _prefix(target: Path) -> str:

@@ -21,7 +21,7 @@ import xarray as xr
 from xcloudmask.errors import ReadError, WriteError
 from xcloudmask.io._append import reserve_dates
 from xcloudmask.io._chunks import WritePlan
-from xcloudmask.io._cogfolder import fsync
+from xcloudmask.io._fsync import fsync
 from xcloudmask.io._leftovers import remove_leftovers
 from xcloudmask.io._overlay import HeldStore
 from xcloudmask.io._partial import remove_partial
