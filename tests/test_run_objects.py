@@ -26,7 +26,7 @@ def objects(request, tmp_path, monkeypatch):
     if request.param == "local":
         return open_objects(tmp_path / "campaign")
     if request.param == "renamed":  # as on a file server, where what is uploaded is seen while it grows
-        monkeypatch.setattr("xcloudmask.run._objects_remote._WHOLE", ())
+        monkeypatch.setattr("xcloudmask.run._objects_remote.WHOLE", ())
     return open_objects(memory_url())
 
 

@@ -9,17 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
-from xcloudmask._optional import require
-from xcloudmask.errors import ArgumentError, MissingPackageError, WriteError
+from xcloudmask.errors import WriteError
 from xcloudmask.io._cogfolder import SIDECAR
-from xcloudmask.io._targets import label_of, patience, reason
+from xcloudmask.io._targets import WHOLE, label_of, open_files, reason
 
 __all__ = ["RemoteFolder"]
 
-_WHOLE = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "memory")
-"""Object stores: what is uploaded appears when it is complete. Elsewhere it is renamed."""
 _HEAD_BYTES = 2**21
 """Where the header of a COG lies, with the directories of all its tiles up to some 100,000."""
 
@@ -49,17 +45,8 @@ class RemoteFolder:
 
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         self._url = url.rstrip("/")
-        self._protocol = urlsplit(url).scheme
-        fsspec: Any = require("fsspec")
-        defaults = {} if options else patience(url)
-        try:
-            self._fs, self._root = fsspec.core.url_to_fs(url, **(defaults | dict(options)))
-        except ImportError as error:
-            raise MissingPackageError(f"{label_of(url)}: {error}") from error
-        except ValueError as error:
-            raise ArgumentError(
-                f"{label_of(url)} cannot be written to: {error}. Expected a path or a URL that fsspec knows."
-            ) from error
+        self._protocol = url.partition("://")[0].rpartition("::")[2]
+        self._fs, self._root = open_files(self._url, options)
 
     def label(self, name: str) -> str:
         """Return what a file is called in messages: its URL without credentials."""
@@ -71,8 +58,8 @@ class RemoteFolder:
 
     def check(self, names: Iterable[str]) -> None:  # noqa: ARG002  # the same question as to a `Folder`
         """Refuse a bucket that is not there, before anything is computed."""
-        bucket = str(self._root).strip("/").split("/")[0]
-        if self._protocol not in _WHOLE or self._protocol == "memory":
+        bucket = self._root.strip("/").split("/")[0]
+        if self._protocol not in WHOLE or self._protocol == "memory":
             return
         # One may be allowed to write, and not to list.
         with self._naming(label_of(self._url)), suppress(PermissionError):
@@ -112,7 +99,7 @@ class RemoteFolder:
         """Upload a complete file: after its sidecar where it is new, before it where it replaces another one."""
         with self._naming(self.label(name)):
             parent = str(PurePosixPath(self._path(name)).parent)
-            if self._protocol not in _WHOLE:
+            if self._protocol not in WHOLE:
                 self._fs.makedirs(parent, exist_ok=True)
             replaced = self._fs.exists(self._path(name))
             if replaced and self._fs.exists(self._path(name + SIDECAR)):
@@ -125,7 +112,7 @@ class RemoteFolder:
 
     def _upload(self, file: Path, name: str) -> None:
         path = self._path(name)
-        if self._protocol in _WHOLE:
+        if self._protocol in WHOLE:
             self._fs.put_file(str(file), path)
             return
         partial = f"{path}.{secrets.token_hex(4)}.part"
@@ -138,7 +125,7 @@ class RemoteFolder:
             raise
 
     def _path(self, name: str) -> str:
-        return f"{str(self._root).rstrip('/')}/{name}"
+        return f"{self._root}/{name}"
 
     def _listed(self, parent: str) -> set[str]:
         folder = self._root if parent == "." else self._path(parent)

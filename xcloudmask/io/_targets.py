@@ -13,10 +13,14 @@ from urllib.request import url2pathname
 from xcloudmask._optional import require
 from xcloudmask.errors import ArgumentError, ArgumentTypeError, MissingPackageError, XCloudMaskError
 
-__all__ = ["Store", "label_of", "local_path", "open_target", "patience", "reason"]
+__all__ = ["S3", "WHOLE", "Store", "label_of", "local_path", "open_files", "open_target", "patience", "reason"]
 
 Store = Any
 """A path, an fsspec URL, a zarr Store object, or an obstore store."""
+
+S3 = ("s3", "s3a")
+WHOLE = (*S3, "gs", "gcs", "az", "abfs", "abfss", "oss", "memory")
+"""Protocols of object stores: what is uploaded appears when it is complete. Elsewhere it is renamed."""
 
 CONNECT_S, READ_S, ATTEMPTS = 5, 30, 2
 """For stores that are opened by URL: a host that is not there is given up within seconds."""
@@ -109,6 +113,40 @@ def _from_url(url: str, options: Mapping[str, Any], *, read_only: bool) -> Any:
         ) from error
 
 
+def open_files(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+    """Return the file system behind a URL, and the path there.
+
+    Parameters
+    ----------
+    url
+        Such as ``"s3://bucket/masks"``.
+    options
+        For fsspec: credentials, endpoints.
+
+    Returns
+    -------
+    fsspec.AbstractFileSystem, str
+
+    Raises
+    ------
+    ArgumentError
+        No such protocol.
+    MissingPackageError
+        The package for the protocol is not installed.
+    """
+    fsspec: Any = require("fsspec")
+    try:
+        files, root = fsspec.core.url_to_fs(url, **(patience(url) | dict(options)))
+    except ImportError as error:
+        raise MissingPackageError(f"{label_of(url)}: {error}") from error
+    except ValueError as error:
+        raise ArgumentError(
+            f"{label_of(url)} cannot be opened: {error}. Expected a folder or a URL that fsspec knows, such as "
+            "s3://bucket/masks."
+        ) from error
+    return files, str(root).rstrip("/")
+
+
 def label_of(store: Store) -> str:
     """Return what a store is called in messages: without credentials.
 
@@ -179,7 +217,7 @@ def _without_secrets(text: str) -> str:
 
 def patience(url: str) -> dict[str, Any]:
     """Return options of the protocol that keep a dead host from holding up the user."""
-    if url.partition("://")[0] not in ("s3", "s3a"):
+    if url.partition("://")[0] not in S3:
         return {}
     require("s3fs", extra="s3")
     retries = {"max_attempts": ATTEMPTS, "mode": "standard"}

@@ -10,16 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from xcloudmask._optional import require
-from xcloudmask.errors import ArgumentError, MissingPackageError, ReadError, WriteError, XCloudMaskError
-from xcloudmask.io._targets import label_of, patience, reason
+from xcloudmask.errors import ReadError, WriteError, XCloudMaskError
+from xcloudmask.io._targets import S3, WHOLE, label_of, open_files, reason
 from xcloudmask.run.objects import OBJECT_BYTES, PARTIAL, bounded, checked_name, split_prefix
 
 __all__ = ["RemoteObjects"]
 
-_S3 = ("s3", "s3a")
-_WHOLE = (*_S3, "gs", "gcs", "az", "abfs", "abfss", "oss", "memory")
-"""Object stores: what is uploaded appears when it is complete. Elsewhere it is renamed."""
 _BULK = 1000
 """Objects that S3 deletes with one request."""
 _NO_CONDITIONS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
@@ -46,17 +42,7 @@ class RemoteObjects:
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         self._url = url.rstrip("/")
         self._protocol = url.partition("://")[0].rpartition("::")[2]
-        fsspec: Any = require("fsspec")
-        try:
-            self._fs, root = fsspec.core.url_to_fs(self._url, **(patience(url) | dict(options)))
-        except ImportError as error:
-            raise MissingPackageError(f"{self.label}: {error}") from error
-        except ValueError as error:
-            raise ArgumentError(
-                f"{self.label} cannot be opened: {error}. Expected a folder or a URL that fsspec knows, such as "
-                "s3://bucket/campaign."
-            ) from error
-        self._root = str(root).rstrip("/")
+        self._fs, self._root = open_files(self._url, options)
 
     @property
     def label(self) -> str:
@@ -72,7 +58,7 @@ class RemoteObjects:
         """Upload."""
         path = self._path(name)
         with self._naming(WriteError, f"{self.label}/{name} cannot be written"):
-            if self._protocol not in _WHOLE:
+            if self._protocol not in WHOLE:
                 return self._put_renamed(path, data, if_absent=if_absent)
             if not if_absent:
                 self._fs.pipe_file(path, data)
@@ -115,7 +101,7 @@ class RemoteObjects:
         pending = (self._path(name) for name in names)
         with self._naming(WriteError, f"Objects of {self.label} cannot be deleted"):
             while batch := list(islice(pending, _BULK)):
-                if self._protocol in _S3:
+                if self._protocol in S3:
                     self._fs.rm(batch)
                     continue
                 for path in batch:
@@ -198,11 +184,9 @@ class RemoteObjects:
             return " There is no such bucket: correct the address, or make the bucket."
         if isinstance(error, PermissionError) or "Credential" in name:
             keys = " Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, here and on every worker."
-            return (
-                keys if self._protocol in _S3 else ""
-            ) + " The account must be allowed to list, read, write, delete."
+            return (keys if self._protocol in S3 else "") + " The account must be allowed to list, read, write, delete."
         if "Connect" in name or "Timeout" in name:
-            return " The host does not answer: check the address and AWS_ENDPOINT_URL." if self._protocol in _S3 else ""
+            return " The host does not answer: check the address and AWS_ENDPOINT_URL." if self._protocol in S3 else ""
         return ""
 
 
