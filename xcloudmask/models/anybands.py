@@ -2,16 +2,20 @@
 
 Both SEnSeI's map of the bands and the first convolution of the network behind it are linear, with nothing in between.
 So for given bands the two are one convolution, and what runs is the network alone with as many input channels as there
-are bands: SEnSeI then costs nothing per pixel.
+are bands: SEnSeI then costs nothing per pixel. In training, each sample of a batch has a convolution of its own bands;
+the map of 64 channels is never made.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from xcloudmask.models.sensei import Sensei, Wavelengths, describe
 from xcloudmask.models.unet import CloudUNet
@@ -51,6 +55,13 @@ class SenseiNet(nn.Module):
         self.body = BODIES[body](bands=channels, level=0, **config)
         self.stride_px = self.body.stride_px
         self._kind, self._config = body, config
+        first = self.body.first_convolution()
+        (self._first_name,) = (name for name, module in self.body.named_modules() if module is first)
+        self.body.set_submodule(self._first_name, _OwnBands(first, channels=channels))
+
+    @property
+    def _first(self) -> _OwnBands:
+        return cast("_OwnBands", self.body.get_submodule(self._first_name))
 
     def forward(self, x: Tensor, side: Tensor) -> Tensor:
         """Return logits (n, classes, y, x).
@@ -63,7 +74,11 @@ class SenseiNet(nn.Module):
             (n, bands, 4): the descriptor of each band, and whether there is one.
         """
         descriptors, there = side[..., : SIDE_VALUES - 1], side[..., SIDE_VALUES - 1]
-        logits: Tensor = self.body(self.sensei(x, descriptors, there))
+        self._first.matrix = self.sensei.matrix(descriptors, there)
+        try:
+            logits: Tensor = self.body(x)
+        finally:
+            self._first.matrix = None
         return logits
 
     @torch.no_grad()
@@ -85,14 +100,53 @@ class SenseiNet(nn.Module):
         ArgumentError
             Fewer than three bands, or wavelengths that are none.
         """
-        convolution = self.body.first_convolution()
-        descriptors = describe(wavelengths_nm).to(convolution.weight.device)
-        # The descriptor network is told apart by its last bits, so what it says is worked out in full.
-        matrix = self.sensei.double().matrix(descriptors.double())
-        self.sensei.float()
-        weight = convolution.weight.double().unflatten(1, (matrix.shape[0], -1))
-        folded = torch.einsum("ocpyx,cb->obpyx", weight, matrix).flatten(1, 2)
-        net = BODIES[self._kind](bands=len(wavelengths_nm), level=0, **self._config).to(convolution.weight.device)
-        (name,) = (key for key, value in self.body.named_parameters() if value is convolution.weight)
-        net.load_state_dict({**self.body.state_dict(), name: folded.float()})
+        first = self._first
+        descriptors = describe(wavelengths_nm).to(first.weight.device)
+        # Bands that are much alike differ in few digits, so what SEnSeI says of them is worked out in full.
+        matrix = copy.deepcopy(self.sensei).double().matrix(descriptors.double())
+        net = BODIES[self._kind](bands=len(wavelengths_nm), level=0, **self._config).to(first.weight.device)
+        folded = {f"{self._first_name}.weight": first.folded(matrix).float()}
+        net.load_state_dict({**self.body.state_dict(), **folded})
         return net.eval()
+
+
+class _OwnBands(nn.Conv2d):
+    """The first convolution of the network, which takes bands in place of SEnSeI's channels.
+
+    Parameters
+    ----------
+    like
+        The convolution that takes the channels, or those of several pixels for each of them.
+    channels
+        Of SEnSeI.
+    """
+
+    def __init__(self, like: nn.Conv2d, *, channels: int) -> None:
+        super().__init__(
+            like.in_channels,
+            like.out_channels,
+            cast("tuple[int, int]", like.kernel_size),
+            cast("tuple[int, int]", like.stride),
+            like.padding,
+            bias=False,
+        )
+        self.channels = channels
+        self.matrix: Tensor | None = None
+        """(n, channels, bands) of the batch that is on its way."""
+
+    def folded(self, matrix: Tensor) -> Tensor:
+        """Return the weights (..., out, bands and pixels, y, x) for matrices (..., channels, bands)."""
+        weight = self.weight.to(matrix.dtype).reshape(self.out_channels, self.channels, -1, *self.kernel_size)
+        return torch.einsum("ocpyx,...cb->...obpyx", weight, matrix).flatten(-4, -3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (n, out, y, x) of (n, bands and pixels, y, x), each sample by its own bands."""
+        if self.matrix is None:
+            raise RuntimeError("The network behind SEnSeI was called without it.")
+        weights = self.folded(self.matrix)
+        # One by one: a convolution in groups takes twice as long on a processor.
+        samples = (
+            functional.conv2d(one[None], weight, None, self.stride, self.padding)
+            for one, weight in zip(x, weights, strict=True)
+        )
+        return torch.cat(list(samples))

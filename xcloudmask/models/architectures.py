@@ -12,6 +12,8 @@ from xcloudmask.errors import ArgumentError, ModelError
 from xcloudmask.models._layers import receptive_radius
 from xcloudmask.models.anybands import BODIES, SenseiNet
 from xcloudmask.models.deeplab import CloudDeepLab
+from xcloudmask.models.deeplabv3 import CloudDeepLabV3
+from xcloudmask.models.mobileunet import MobileUNet
 from xcloudmask.models.omnicloudmask import ENCODERS, SmpUNet
 from xcloudmask.models.unet import CloudUNet
 
@@ -20,12 +22,14 @@ __all__ = ["ANY_BANDS", "ARCHITECTURES", "build", "measure_geometry"]
 ANY_BANDS = "sensei-"
 """Begins the name of an architecture that has SEnSeI in front: such as sensei-unet."""
 
-ARCHITECTURES: Mapping[str, type[CloudUNet] | type[CloudDeepLab]] = MappingProxyType(
-    {"unet": CloudUNet, "deeplab": CloudDeepLab}
+_Kind = type[CloudUNet] | type[CloudDeepLab] | type[CloudDeepLabV3] | type[MobileUNet]
+
+ARCHITECTURES: Mapping[str, _Kind] = MappingProxyType(
+    {"unet": CloudUNet, "deeplab": CloudDeepLab, "deeplabv3plus": CloudDeepLabV3, "mobile-unet": MobileUNet}
 )
 """Networks by the name of their architecture. All are called alike: bands (n, bands, y, x) and a level (n, 1 + 2 *
 bands) or None in, logits (n, classes, y, x) out; `stride_px` of the class is the total stride, and `width`
-the argument that scales the channels."""
+the argument that scales the channels. Those that take no level have an argument `level` that can only be 0."""
 
 _FIRST_REACH_PX = 128
 
@@ -94,8 +98,9 @@ def measure_geometry(architecture: str, config: Mapping[str, int]) -> tuple[int,
 
     Notes
     -----
-    SEnSeI sees single pixels: what counts is the network behind it. Measured on fresh weights, because trained ones can be zero where fresh ones are not, and on a network of few
-    channels, because those do not change how far a pixel reaches.
+    SEnSeI sees single pixels: what counts is the network behind it. Measured on fresh weights, because trained ones can
+    be zero where fresh ones are not, and on a network of few channels, because those do not change how far a pixel
+    reaches.
 
     Examples
     --------

@@ -134,7 +134,8 @@ class Sensei(nn.Module):
         matrix = self.matrix(descriptors, there)
         if matrix.ndim == 2:
             matrix = matrix.expand(x.shape[0], *matrix.shape)
-        return torch.bmm(matrix.to(x.dtype), x.flatten(2)).unflatten(2, x.shape[2:])
+        mixed = torch.bmm(matrix.to(x.dtype), x.flatten(2))
+        return mixed.reshape(x.shape[0], self.channels, *x.shape[2:])
 
 
 class SenseiDecoder(nn.Module):
