@@ -1,8 +1,8 @@
-"""Masks against labels on xarray: `compare_masks`, and masks or labels from files."""
+"""Masks against labels on xarray: `compare_masks`, other masks beside them: `compare_with`, and both from files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,25 @@ import xarray as xr
 from xcloudmask._mask_checks import check_alignment
 from xcloudmask.classes import CLASS_DIM, NODATA
 from xcloudmask.errors import InputError, NotACubeError, ReadError
-from xcloudmask.evaluate import Bootstrap, Counted, Evaluation, Kind, confusion, sets_from_labels, summarise
+from xcloudmask.evaluate import (
+    Bootstrap,
+    Compared,
+    Counted,
+    Evaluation,
+    Kind,
+    Pairs,
+    confusion,
+    sets_from_labels,
+    summarise,
+)
 from xcloudmask.grid import spatial_dims, time_dim
 from xcloudmask.io.read import open_cube
 from xcloudmask.io.zarr import open_mask
 
-__all__ = ["compare_masks", "open_codes"]
+__all__ = ["compare_masks", "compare_with", "open_codes"]
 
 Codes = npt.NDArray[np.integer]
+OnImage = Callable[[Counted, npt.NDArray[np.uint8], npt.NDArray[np.uint8]], None]
 
 
 def compare_masks(
@@ -29,7 +40,7 @@ def compare_masks(
     *,
     kind: Kind = "label4",
     how: Bootstrap | None = None,
-    on_image: Callable[[Counted, npt.NDArray[np.uint8], npt.NDArray[np.uint8]], None] | None = None,
+    on_image: OnImage | None = None,
 ) -> Evaluation:
     """Measure a mask against labels on the same grid; each time step is one image.
 
@@ -81,6 +92,67 @@ def compare_masks(
         if on_image is not None:
             on_image(image, codes.astype(np.uint8), allowed)
     return summarise(counted, how=how)
+
+
+def compare_with(
+    mask: xr.DataArray,
+    labels: xr.DataArray,
+    others: Mapping[str, xr.DataArray],
+    *,
+    kind: Kind = "label4",
+    how: Bootstrap | None = None,
+    on_image: OnImage | None = None,
+) -> tuple[Evaluation, dict[str, Compared]]:
+    """Measure a mask against labels, and beside it other masks on the pixels that both have.
+
+    Computes: one time step of each is held in memory.
+
+    Parameters
+    ----------
+    mask, labels, kind, how, on_image
+        As in `compare_masks`.
+    others
+        4-class masks on the same grid by name, such as product masks made ours with `xcloudmask.from_codes`.
+
+    Returns
+    -------
+    result
+        What `compare_masks` returns.
+    compared
+        By name. Time steps in which a mask has no pixel are left out.
+
+    Raises
+    ------
+    NotACubeError, InputError, ArgumentError
+        As in `compare_masks`; also where an other mask lies on another grid, or has no pixel at all.
+
+    Examples
+    --------
+    >>> mask = xr.DataArray(np.array([[0, 1, 3]], np.uint8), dims=("y", "x"))
+    >>> scl = xr.DataArray(np.array([[4, 4, 3]], np.uint8), dims=("y", "x"))
+    >>> _, compared = compare_with(mask, mask, {"scl": scl.cloudmask.from_codes("sentinel-2-scl")})
+    >>> compared["scl"].theirs.pooled.scores.cloud_oa
+    0.6666666666666666
+    """
+    mask = _checked(mask)
+    time = time_dim(mask)
+    fitted = {}
+    for name, other in others.items():
+        fitted[name] = _matched(_checked(other), mask)
+        check_alignment(fitted[name], mask)
+    pairs = {name: Pairs(name) for name in others}
+    index = 0
+
+    def collect(image: Counted, codes: npt.NDArray[np.uint8], allowed: npt.NDArray[np.uint8]) -> None:
+        nonlocal index
+        for name, other in fitted.items():
+            pairs[name].add(codes, _step(other, time, index), allowed, name=image.name, source=image.source)
+        index += 1
+        if on_image is not None:
+            on_image(image, codes, allowed)
+
+    result = compare_masks(mask, labels, kind=kind, how=how, on_image=collect)
+    return result, {name: one.compared(how) for name, one in pairs.items()}
 
 
 def _checked(array: xr.DataArray) -> xr.DataArray:

@@ -8,12 +8,14 @@ from xcloudmask.evaluate.bootstrap import Bootstrap, Estimate
 from xcloudmask.evaluate.counts import Confusion, Kind, confusion, pool, set_name, sets_from_labels
 from xcloudmask.evaluate.difference import Difference, difference, evaluation_from_dict
 from xcloudmask.evaluate.measures import Binary, Scores, measures, scores
+from xcloudmask.evaluate.paired import Compared, Pairs, compared_tables
 from xcloudmask.evaluate.summary import Counted, Evaluation, Group, compare, summarise
 from xcloudmask.evaluate.tables import difference_table, markdown, source_table
 
 __all__ = [
     "Binary",
     "Bootstrap",
+    "Compared",
     "Confusion",
     "Counted",
     "Difference",
@@ -21,8 +23,10 @@ __all__ = [
     "Evaluation",
     "Group",
     "Kind",
+    "Pairs",
     "Scores",
     "compare",
+    "compared_tables",
     "confusion",
     "difference",
     "difference_table",

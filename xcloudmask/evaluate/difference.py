@@ -9,7 +9,7 @@ from typing import Any
 from xcloudmask.errors import InputError
 from xcloudmask.evaluate.bootstrap import Bootstrap, Estimate, estimates, subtract
 from xcloudmask.evaluate.counts import confusion_from_dict
-from xcloudmask.evaluate.summary import POOLED, Counted, Evaluation, resampled, summarise
+from xcloudmask.evaluate.summary import POOLED, Counted, Evaluation, plain, resampled, summarise
 
 __all__ = ["Difference", "difference", "evaluation_from_dict"]
 
@@ -20,6 +20,16 @@ class Difference:
 
     sources: Mapping[str, Mapping[str, Estimate]]
     """By source, and pooled where there are several: each measure with its interval."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, ready for JSON; what cannot be measured is None.
+
+        Returns
+        -------
+        dict
+            By source, then by measure.
+        """
+        return {source: plain(measured) for source, measured in self.sources.items()}
 
 
 def difference(first: Evaluation, second: Evaluation) -> Difference:
@@ -74,12 +84,12 @@ def _images_of(name: str, result: Evaluation) -> Sequence[Counted]:
     return [image for image in result.images if image.source == name]
 
 
-def evaluation_from_dict(plain: Mapping[str, Any]) -> Evaluation:
+def evaluation_from_dict(content: Mapping[str, Any]) -> Evaluation:
     """Make an evaluation again of what `Evaluation.to_dict` returned, from the counts of its images.
 
     Parameters
     ----------
-    plain
+    content
         One of the `results` of ``xcloudmask evaluate --json``.
 
     Returns
@@ -100,10 +110,10 @@ def evaluation_from_dict(plain: Mapping[str, Any]) -> Evaluation:
     0.5
     """
     try:
-        how = Bootstrap(**plain["bootstrap"])
+        how = Bootstrap(**content["bootstrap"])
         images = [
             Counted(name=row["name"], source=row["source"], confusion=confusion_from_dict(row["confusion"]))
-            for row in plain["patches"]
+            for row in content["patches"]
         ]
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(

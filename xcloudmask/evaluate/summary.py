@@ -15,7 +15,7 @@ from xcloudmask.evaluate.bootstrap import Bootstrap, Estimate, Resampled, estima
 from xcloudmask.evaluate.counts import Confusion, Kind, confusion, pool, sets_from_labels
 from xcloudmask.evaluate.measures import COUNTS, Scores, scores
 
-__all__ = ["POOLED", "Counted", "Evaluation", "Group", "compare", "resampled", "summarise"]
+__all__ = ["POOLED", "Counted", "Evaluation", "Group", "compare", "plain", "resampled", "summarise"]
 
 POOLED = "pooled"
 """What all sources together are called."""
@@ -58,7 +58,7 @@ class Group:
         """
         return {
             "patches": self.patches,
-            "measures": _plain(self.estimates),
+            "measures": plain(self.estimates),
             "confusion": self.confusion.to_dict(),
         }
 
@@ -101,7 +101,7 @@ class Evaluation:
             },
             "sources": {name: group.to_dict() for name, group in self.sources.items()},
             "pooled": self.pooled.to_dict(),
-            "mean_over_sources": _plain(self.mean),
+            "mean_over_sources": plain(self.mean),
             "patches": [
                 {"name": image.name, "source": image.source, "confusion": image.confusion.to_dict()}
                 for image in self.images
@@ -109,15 +109,16 @@ class Evaluation:
         }
 
 
-def _plain(measured: Mapping[str, Estimate]) -> dict[str, Any]:
-    plain: dict[str, Any] = {}
+def plain(measured: Mapping[str, Estimate]) -> dict[str, Any]:
+    """Return measures as plain data, ready for JSON."""
+    content: dict[str, Any] = {}
     for name, estimate in measured.items():
         if name in COUNTS:
-            plain[name] = int(estimate.value)
+            content[name] = int(estimate.value)
         else:
             value = None if math.isnan(estimate.value) else estimate.value
-            plain[name] = {"value": value, "low": estimate.low, "high": estimate.high}
-    return plain
+            content[name] = {"value": value, "low": estimate.low, "high": estimate.high}
+    return content
 
 
 def summarise(images: Iterable[Counted], *, how: Bootstrap | None = None) -> Evaluation:
