@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from unittest import mock
 
 import dask
 import hypothesis
 import pytest
+from s3_server import forget_file_systems
 
 from xcloudmask.models.spec import ModelSpec
 
@@ -96,11 +96,3 @@ def own_environment() -> Iterator[None]:
     """Give each test the environment: nannies of distributed leave in it what they set for their processes."""
     with mock.patch.dict(os.environ):
         yield
-
-
-def forget_file_systems() -> None:
-    """Make fsspec look at the environment again: it keeps file systems, with the address of a server that is gone."""
-    with suppress(ImportError):
-        import s3fs
-
-        s3fs.S3FileSystem.clear_instance_cache()

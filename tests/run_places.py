@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
-import fsspec
 import pytest
+from s3_server import use_s3
 
 from xcloudmask.run.objects import Objects
 from xcloudmask.run.task import Record, Region, Status
@@ -62,19 +61,12 @@ class Mortal:
 
 
 @pytest.fixture
-def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return the URL of an empty bucket; the credentials are in the environment."""
     boto3 = pytest.importorskip("boto3")
     pytest.importorskip("s3fs")
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://{s3_endpoint}",
-    }.items():
-        monkeypatch.setenv(name, value)
+    use_s3(s3_endpoint, monkeypatch)
     client = boto3.client("s3")
     name = f"campaigns-{next(_NUMBERS)}"
     client.create_bucket(Bucket=name)
-    yield f"s3://{name}"
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    return f"s3://{name}"

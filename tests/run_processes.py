@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from s3_server import use_s3
 
 import xcloudmask
 from xcloudmask.run.ledger import open_ledger
@@ -20,11 +21,8 @@ def make_bucket(name, endpoint, monkeypatch):
     """Make a bucket on the server of the tests, and tell this process and its children how to get there."""
     import s3fs
 
+    use_s3(endpoint, monkeypatch)
     given = {
-        "AWS_ENDPOINT_URL": f"http://{endpoint}",
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
         "NO_PROXY": "127.0.0.1",
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(Path(xcloudmask.__file__).parents[1]),

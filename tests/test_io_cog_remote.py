@@ -7,6 +7,7 @@ import fsspec
 import numpy as np
 import pytest
 import xarray as xr
+from s3_server import forget_file_systems, use_s3
 
 from xcloudmask.classes import STYLES, mask_attrs
 from xcloudmask.errors import WriteError
@@ -26,20 +27,13 @@ def make_mask(*, seed=0):
 def bucket(s3_endpoint, monkeypatch):
     boto3 = pytest.importorskip("boto3")
     pytest.importorskip("s3fs")
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://{s3_endpoint}",
-    }.items():
-        monkeypatch.setenv(name, value)
+    use_s3(s3_endpoint, monkeypatch)
     client = boto3.client("s3")
     client.create_bucket(Bucket="masks")
     yield client
     for entry in client.list_objects_v2(Bucket="masks").get("Contents", []):
         client.delete_object(Bucket="masks", Key=entry["Key"])
     client.delete_bucket(Bucket="masks")
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 def stored(client):
@@ -93,7 +87,7 @@ def test_a_bucket_that_is_not_there(bucket, monkeypatch, tmp_path):
 
 def test_a_server_that_is_not_there(bucket, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    forget_file_systems()
     start = time.perf_counter()
     with pytest.raises(WriteError, match=r"s3://masks/a cannot be written"):
         to_cog(make_mask(), "s3://masks/a/")

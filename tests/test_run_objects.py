@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_places import bucket, memory_url  # noqa: F401  # a fixture
+from s3_server import forget_file_systems
 
 from xcloudmask.errors import ArgumentError, MissingPackageError, ReadError, WriteError
 from xcloudmask.run.objects import get_many, open_objects
@@ -241,7 +242,7 @@ def test_no_credentials(bucket, monkeypatch):  # noqa: F811
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    forget_file_systems()
     objects = open_objects(bucket + "/other")
     with pytest.raises(
         WriteError, match=r"credentials.*Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
@@ -272,13 +273,12 @@ def test_no_answer(monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    forget_file_systems()
     objects = open_objects("s3://bucket/campaign")
     monkeypatch.setattr(objects._fs, "retries", 1)
     with pytest.raises(WriteError, match=r"s3://bucket/campaign/a.*check the address and AWS_ENDPOINT_URL") as caught:
         objects.put("a", b"")
     assert "very-secret" not in str(caught.value)
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 @pytest.mark.parametrize("code", ["NotImplemented", "PreconditionFailed", "ConditionalRequestConflict", "SlowDown"])

@@ -7,6 +7,7 @@ import fsspec
 import numpy as np
 import pytest
 import xarray as xr
+from s3_server import use_s3
 from store_cells import OTHER, codes_of, make_job, make_tasks, prepared, whole, write_all
 
 from xcloudmask.errors import ReadError, WriteError, XCloudMaskError
@@ -25,21 +26,13 @@ KINDS = {
 def client(s3_endpoint, monkeypatch):
     """A bucket "masks", reached with what stands in the environment, as every worker of a cluster has it."""
     boto3 = pytest.importorskip("boto3")
-    environment = {
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "geheim",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://{s3_endpoint}",
-    }
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+    use_s3(s3_endpoint, monkeypatch)
     made = boto3.client("s3")
     made.create_bucket(Bucket="masks")
     yield made
     for key in keys(made):
         made.delete_object(Bucket="masks", Key=key)
     made.delete_bucket(Bucket="masks")
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 def keys(client):

@@ -21,6 +21,7 @@ from pystac.extensions.projection import ProjectionExtension
 from pystac.extensions.raster import DataType, RasterExtension
 from pystac.extensions.view import ViewExtension
 from pystac.extensions.xarray_assets import XarrayAssetsExtension
+from s3_server import use_s3
 from stac_masks import TIMES, files_in, items_in, make_mask, make_percent, read, validate
 from stac_schemas import VARIABLE, official_schemas
 from stac_server import serve_api, serve_rustac
@@ -359,12 +360,7 @@ def test_a_store(tmp_path):
 
 def test_a_store_in_a_bucket(tmp_path, s3_endpoint, monkeypatch):
     s3fs = pytest.importorskip("s3fs")
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{s3_endpoint}", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
+    use_s3(s3_endpoint, monkeypatch)
     s3fs.S3FileSystem().mkdir("masks-of-stac-out")
     mask, url = make_mask(chunks={"time": 1}), "s3://masks-of-stac-out/masks.zarr"
     to_zarr(mask, url)
