@@ -49,12 +49,14 @@ def list_models(
 
 def _print_list() -> None:
     from xcloudmask.models.registry import list_models as registered
+    from xcloudmask.models.spec import bands_text
 
     table = Table("name", "bands", "pixels", "halo", "licence", "weights", box=None, pad_edge=False)
     for name, spec in registered().items():
         pixels = f"{spec.resolution_m[0]:g}-{spec.resolution_m[1]:g} m"
         licence = spec.licence or "unknown"
-        table.add_row(name, " ".join(spec.bands), pixels, f"{spec.halo_px} px", licence, _presence(spec))
+        bands = bands_text(spec) if spec.any_bands else " ".join(spec.bands)
+        table.add_row(name, bands, pixels, f"{spec.halo_px} px", licence, _presence(spec))
     stdout().print(table, markup=False)
 
 

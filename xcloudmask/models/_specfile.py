@@ -23,7 +23,7 @@ MEASURE = "measure"
 """What `radius_px` may say instead of a number."""
 
 _NUMBERS = {"stride_px", "radius_px", "tile_px", "window_px", "input_px"}
-_SWITCHES = {"exact_halo", "level"}
+_SWITCHES = {"exact_halo", "level", "any_bands"}
 _LISTS = {"bands": str, "optional_bands": str, "classes": str, "sources": str, "mean": float, "std": float}
 _TEXTS = {
     "name",

@@ -19,16 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from xcloudmask.errors import ArgumentError
+from xcloudmask.models.openbands import FEWEST_BANDS, OFFSET, THERMAL_K
 
 __all__ = ["FEWEST_BANDS", "OFFSET", "THERMAL_K", "Sensei", "SenseiDecoder", "describe"]
 
-FEWEST_BANDS = 3
-"""With fewer, there is too little to compare."""
-OFFSET = 0.5
-"""What is added to a value before it is fed: what is dark is not nothing. Pixels without data are fed as 0."""
-THERMAL_K = 305.0
-"""What brightness temperatures are divided by: the 95th percentile of those of simulated scenes, rounded to 5 K
-(``python -m benchmarks.thermal``)."""
 _VALUES = 3
 _GROUPS = 8
 

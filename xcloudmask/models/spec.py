@@ -19,7 +19,7 @@ from xcloudmask.errors import ModelError
 from xcloudmask.models._foreignspec import FOREIGN, Answer, check_foreign, check_native
 from xcloudmask.models.hub import is_address
 
-__all__ = ["CARD_BYTES_MAX", "ENSEMBLE", "FOREIGN", "ModelSpec", "Voting"]
+__all__ = ["CARD_BYTES_MAX", "ENSEMBLE", "FOREIGN", "ModelSpec", "Voting", "bands_text"]
 
 Voting = Literal["logits", "probabilities"]
 
@@ -54,6 +54,9 @@ class ModelSpec:
     """Roles of the input channels, in the order of the network."""
     optional_bands: tuple[str, ...] = ()
     """Roles that may be given up on purpose (fed as zeros)."""
+    any_bands: bool = False
+    """Whether it takes any three or more bands of known wavelength. `bands` is empty then, until some are chosen: see
+    `xcloudmask.models.openbands.with_bands`."""
     stride_px: int
     """Total stride of the network: tiles start on its multiples."""
     radius_px: int
@@ -121,7 +124,10 @@ class ModelSpec:
                 f"Model {self.name!r} of architecture {self.architecture!r} needs weights= and sha256= and no "
                 f"members=. Type: architecture={ENSEMBLE!r} for a model that is made of others."
             )
-        (check_foreign if self.architecture in FOREIGN else check_native)(self)
+        if self.any_bands:
+            _check_any_bands(self)
+        else:
+            (check_foreign if self.architecture in FOREIGN else check_native)(self)
 
     @property
     def halo_px(self) -> int:
@@ -212,13 +218,16 @@ class ModelSpec:
         left_out = {"weights", "sha256", "config"} if self.members else {"members", "voting"}
         if self.architecture not in FOREIGN:
             left_out |= _FOREIGN_FIELDS
+        if not self.any_bands:
+            left_out |= {"any_bands"}
         return {key: value for key, value in plain.items() if key not in left_out}
 
     def __repr__(self) -> str:
         """Return one line."""
         members = f" of {' + '.join(member.name for member in self.members)}" if self.members else ""
         return (
-            f"<ModelSpec {self.name}: {self.architecture}{members}, {'+'.join(self.bands)}, "
+            f"<ModelSpec {self.name}: {self.architecture}{members}, "
+            f"{'any bands' if self.any_bands else '+'.join(self.bands)}, "
             f"stride {self.stride_px} px, halo {self.halo_px} px, {self.resolution_m[0]:g}-{self.resolution_m[1]:g} m>"
         )
 
@@ -234,9 +243,12 @@ def _rows(spec: ModelSpec) -> Iterator[tuple[str, str]]:
         yield f"mean of {spec.voting}", "\n".join(repr(member)[1:-1] for member in spec.members)
     if spec.classes:
         yield "output", f"{spec.output} of {', '.join(spec.classes)}"
-    yield "bands", ", ".join(f"{role} (optional)" if role in spec.optional_bands else role for role in spec.bands)
+    yield "bands", bands_text(spec)
     yield "resolution", f"{spec.resolution_m[0]:g} to {spec.resolution_m[1]:g} m"
-    yield "input", _INPUT_TEXT[spec.normalization, spec.level]
+    if spec.any_bands:
+        yield "input", "reflectance, and brightness temperature in kelvin"
+    else:
+        yield "input", _INPUT_TEXT[spec.normalization, spec.level]
     exact = "" if spec.exact_halo else ", not exact"
     yield "halo", f"{spec.halo_px} px{exact}; stride {spec.stride_px} px"
     yield "tile", f"{spec.tile_px} px; moving window {spec.window_px} px"
@@ -250,6 +262,13 @@ def _rows(spec: ModelSpec) -> Iterator[tuple[str, str]]:
     for label, text in optional:
         if text:
             yield label, text if len(text) <= _TEXT_MAX else f"{text[:_TEXT_MAX]} ... (the card has it all)"
+
+
+def bands_text(spec: ModelSpec) -> str:
+    """Return the bands of a model, for people."""
+    if spec.any_bands:
+        return "any 3 or more bands"
+    return ", ".join(f"{role} (optional)" if role in spec.optional_bands else role for role in spec.bands)
 
 
 _FROZEN = (
@@ -286,6 +305,19 @@ def _from_fields(card: dict[str, Any]) -> ModelSpec:
     return ModelSpec(**given)
 
 
+def _check_any_bands(spec: ModelSpec) -> None:
+    """Refuse what says of single bands: they are chosen later, for each cube."""
+    given = {name: getattr(spec, name) for name in ("bands", "optional_bands", "mean", "std", "classes", "members")}
+    for name, value in given.items():
+        if value:
+            raise ModelError(
+                f"Model {spec.name!r} has any_bands and {name}={value!r}. Expected none: bands are chosen for each "
+                f"cube. Type {name}=(), or leave any_bands out for a model of certain bands."
+            )
+    if spec.level:
+        raise ModelError(f"Model {spec.name!r} has any_bands and level. Expected level=False: it takes reflectance.")
+
+
 def _check_members(spec: ModelSpec) -> None:
     """Refuse an ensemble whose members cannot share a batch, or whose geometry is not true for all of them."""
     if spec.voting not in get_args(Voting):
@@ -298,6 +330,11 @@ def _check_members(spec: ModelSpec) -> None:
     if spec.weights or spec.config:
         raise ModelError(f"Ensemble {spec.name!r} has weights= or config=: those belong to its members.")
     for member in spec.members:
+        if member.any_bands:
+            raise ModelError(
+                f"Ensemble {spec.name!r}: member {member.name!r} takes any bands, and members are fed the same ones. "
+                "Give models of certain bands."
+            )
         if member.members:
             raise ModelError(
                 f"Ensemble {spec.name!r}: member {member.name!r} is an ensemble. Give its members instead."
