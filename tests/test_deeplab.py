@@ -1,3 +1,5 @@
+from inspect import signature
+
 import pytest
 import torch
 
@@ -87,7 +89,8 @@ def test_every_weight_is_trained():
 
 def test_architectures_are_called_alike():
     for name, kind in ARCHITECTURES.items():
-        net = build(name, {"bands": 4, "classes": 3, "width": 16, "blocks": 1, "level": 1})
+        own = {"blocks": 1, "level": 1} if "blocks" in signature(kind).parameters else {"stages": 5, "level": 0}
+        net = build(name, {"bands": 4, "classes": 3, "width": 16, **own})
         assert type(net) is kind
         side = 4 * kind.stride_px
         assert net(torch.randn(2, 4, side, side), torch.randn(2, 9)).shape == (2, 3, side, side)

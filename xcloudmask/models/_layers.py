@@ -21,10 +21,14 @@ __all__ = [
 ]
 
 
-def conv_norm(channels_in: int, channels_out: int, *, kernel: int = 3, stride: int = 1, rate: int = 1) -> nn.Sequential:
+def conv_norm(
+    channels_in: int, channels_out: int, *, kernel: int = 3, stride: int = 1, rate: int = 1, groups: int = 1
+) -> nn.Sequential:
     """Return a convolution without bias and its batch norm, in the shape that `fold_batch_norms` looks for."""
     padding = 0 if kernel == stride else rate * (kernel // 2)
-    convolution = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, dilation=rate, bias=False)
+    convolution = nn.Conv2d(
+        channels_in, channels_out, kernel, stride, padding, dilation=rate, groups=groups, bias=False
+    )
     return nn.Sequential(convolution, nn.BatchNorm2d(channels_out))
 
 
@@ -133,8 +137,8 @@ def receptive_radius(net: nn.Module, *, bands: int, stride_px: int, reach_px: in
         net(image)[0, :, centre, centre].sum().backward()
         seen = torch.nonzero(image.grad[0].abs().sum(0))  # type: ignore[index]
         radius = max(radius, int((seen - centre).abs().max()))
-    if radius >= reach_px:
-        raise ArgumentError(
-            f"The network reaches {reach_px} px or more. Type a larger reach_px, such as {2 * reach_px}."
-        )
+        if radius >= reach_px:
+            raise ArgumentError(
+                f"The network reaches {reach_px} px or more. Type a larger reach_px, such as {2 * reach_px}."
+            )
     return radius

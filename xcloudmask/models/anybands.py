@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xcloudmask.models.deeplabv3 import CloudDeepLabV3
+from xcloudmask.models.mobileunet import MobileUNet
 from xcloudmask.models.sensei import Sensei, Wavelengths, describe
 from xcloudmask.models.unet import CloudUNet
 
@@ -25,7 +27,11 @@ __all__ = ["BODIES", "SIDE_VALUES", "SenseiNet"]
 SIDE_VALUES = 4
 """What `SenseiNet` is told of each band: its descriptor, and 1, or 0 for a place that holds no band."""
 
-BODIES: Mapping[str, type[CloudUNet]] = MappingProxyType({"unet": CloudUNet})
+_Body = type[CloudUNet] | type[CloudDeepLabV3] | type[MobileUNet]
+
+BODIES: Mapping[str, _Body] = MappingProxyType(
+    {"unet": CloudUNet, "deeplabv3plus": CloudDeepLabV3, "mobile-unet": MobileUNet}
+)
 """Networks that may stand behind SEnSeI, by the end of the name of the architecture."""
 
 
