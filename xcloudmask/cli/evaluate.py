@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -14,12 +12,13 @@ import numpy.typing as npt
 import typer
 
 from xcloudmask.cli import _options as opt
+from xcloudmask.cli._against import Against, compare_earlier, read_against
 from xcloudmask.cli._files import check_files, check_picture
-from xcloudmask.cli._report import reporting, stderr, stdout, usage_error
+from xcloudmask.cli._measured import Cases, Job, show, write
+from xcloudmask.cli._report import reporting, stderr, usage_error
 
 if TYPE_CHECKING:
-    from xcloudmask._worst import Case
-    from xcloudmask.evaluate import Bootstrap, Counted, Evaluation
+    from xcloudmask.evaluate import Bootstrap, Counted
     from xcloudmask.models.spec import ModelSpec
 
 __all__ = ["evaluate"]
@@ -66,26 +65,22 @@ WorstOption = Annotated[
 ]
 AgainstOption = Annotated[
     str | None,
-    typer.Option("--against", metavar="FILE", show_default=False, help="Also show the difference to an earlier JSON."),
+    typer.Option(
+        "--against",
+        metavar="NAMES",
+        show_default=False,
+        help="Also measure, on the same pixels: masks of products (scl, qa_pixel, ..., layer=scheme), other models, or "
+        "JSON files of earlier evaluations; commas between them.",
+    ),
+]
+CubeOption = Annotated[
+    str | None,
+    typer.Option("--cube", metavar="CUBE", show_default=False, help="With --mask: where --against finds its layers."),
 ]
 WorstCountOption = Annotated[int, typer.Option(min=1, help="Cases in that picture.")]
 DrawsOption = Annotated[int, typer.Option(min=2, help="Draws of the bootstrap.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no table.")]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What is measured."""
-
-    title: str
-    """Heading of the tables."""
-    model: Mapping[str, str | None]
-    """Name and checksum."""
-    settings: Mapping[str, Any]
-    """What was typed, and what came of it."""
-    results: Mapping[str, Evaluation]
-    """By level, or "mask"."""
 
 
 @reporting
@@ -105,6 +100,7 @@ def evaluate(
     precision: opt.PrecisionOption = "auto",
     mask: MaskOption = None,
     labels: LabelsOption = None,
+    cube: CubeOption = None,
     kind: KindOption = "label4",
     json_file: JsonOption = None,
     markdown_file: MarkdownOption = None,
@@ -123,24 +119,26 @@ def evaluate(
     if data is None:
         _check_unused({"--checkpoint": checkpoint, "--resolution": resolution, "--without-nir": without_nir or None})
     _check_files(json_file, markdown_file, worst)
-    earlier = {} if against is None else _read(Path(against))
+    others = read_against(against)
+    _check_against(others, resolution, mask, cube, simulated=simulated)
     how = Bootstrap(draws=draws, seed=seed)
-    cases = _Cases(worst_count) if worst is not None else None
+    cases = Cases(worst_count) if worst is not None else None
+    settings: dict[str, Any] = {"against": others.names} if others.names else {}
     if simulated:
-        settings: dict[str, Any] = {"simulated": True, "scenes": scenes, "sensors": sensor}
+        settings |= {"simulated": True, "scenes": scenes, "sensors": sensor}
         settings |= {"levels": _levels(level), **_resolved(device, precision)}
-        job = _on_simulated(_spec(model), settings, how=how, quiet=quiet)
+        job = _on_simulated(_spec(model), settings, others, how=how, quiet=quiet)
     elif data is None:
-        job = _on_masks(str(mask), str(labels), kind, how=how, cases=cases)
+        settings |= {"mask": mask, "labels": labels, "kind": kind} | ({} if cube is None else {"cube": cube})
+        options = {"device": device, "precision": precision}
+        job = _on_masks(settings, others, how=how, cases=cases, options=options)
     else:
-        settings = {"split": split, "levels": _levels(level), "nir": not without_nir}
+        settings |= {"split": split, "levels": _levels(level), "nir": not without_nir}
         settings |= {"resolution_m": _metres(resolution), **_resolved(device, precision)}
-        job = _on_patches(Path(data), _spec(model), checkpoint, settings, how=how, cases=cases, quiet=quiet)
-    _write(job, json_file, markdown_file)
+        job = _on_patches(Path(data), _spec(model), checkpoint, settings, others, how=how, cases=cases, quiet=quiet)
+    write(job, json_file, markdown_file)
     if not quiet:
-        _show(job)
-    if against is not None:
-        _show_difference(job, earlier, against)
+        show(job)
     if cases is not None and worst is not None:
         cases.save(Path(worst))
     for written in (json_file, markdown_file, worst):
@@ -171,6 +169,22 @@ def _check_files(json_file: str | None, markdown_file: str | None, worst: str | 
     """Refuse outputs that cannot be written, before anything is computed."""
     check_files(json_file, markdown_file, worst)
     check_picture("--worst", worst)
+
+
+def _check_against(
+    others: Against, resolution: float | None, mask: str | None, cube: str | None, *, simulated: bool
+) -> None:
+    if others.products and simulated:
+        raise usage_error(f"--against {next(iter(others.products))}: simulated scenes come with no product's mask.")
+    if others.products and resolution is not None:
+        raise usage_error(
+            f"--against {next(iter(others.products))}: codes cannot be averaged to --resolution {resolution:g}. Leave "
+            "one of them out."
+        )
+    if cube is not None and mask is None:
+        raise usage_error("--cube goes with --mask: patches have the layers beside them. Leave it out.")
+    if mask is not None and cube is None and (others.products or others.models):
+        raise usage_error(f"--against {others.names[0]}: where is the image? Type: --cube CUBE")
 
 
 def _levels(level: str) -> list[str]:
@@ -208,34 +222,39 @@ def _on_patches(
     spec: ModelSpec,
     checkpoint: str | None,
     settings: Mapping[str, Any],
+    others: Against,
     *,
     how: Bootstrap,
-    cases: _Cases | None,
+    cases: Cases | None,
     quiet: bool,
 ) -> Job:
-    from xcloudmask.training.predictor import checkpoint_model
-    from xcloudmask.training.score import evaluate_model, load_split
+    from xcloudmask.training.predictor import checkpoint_model, predictor
+    from xcloudmask.training.references import Reference, compare_model, product_of_patches
+    from xcloudmask.training.score import load_split
 
     patches = load_split(data, settings["split"])
+    device, precision = settings["device"], settings["precision"]
+    references: dict[str, Reference] = {
+        name: product_of_patches(data, product) for name, product in others.products.items()
+    }
+    references |= {name: predictor(other, device=device, precision=precision) for name, other in others.models.items()}
     lent = nullcontext(spec) if checkpoint is None else checkpoint_model(Path(checkpoint), like=spec)
     with lent as used, _bar(len(patches) * len(settings["levels"]), quiet=quiet) as advance:
 
         def on_patch(level: str, patch: Any, codes: npt.NDArray[np.uint8], counted: Counted) -> None:
             advance()
             if cases is not None:
-                red, green, nir = patch.image * np.float32(1e-4)
-                shown = (nir, red, green) if patch.nir else (red, green, green)
-                allowed = np.where(patch.valid, patch.allowed, 0).astype(np.uint8)
-                cases.add(counted, mask=codes, allowed=allowed, reflectance=shown, note=f"level {level}")
+                cases.add_patch(counted, patch, codes, level=level)
 
-        results = evaluate_model(
+        results, compared = compare_model(
             used,
             patches,
+            references,
             levels=settings["levels"],
             nir=settings["nir"],
             resolution_m=settings["resolution_m"],
-            device=settings["device"],
-            precision=settings["precision"],
+            device=device,
+            precision=precision,
             how=how,
             on_patch=on_patch,
         )
@@ -244,66 +263,67 @@ def _on_patches(
         model={"name": used.name, "sha256": used.sha256},
         settings=settings,
         results=results,
+        compared=compared | compare_earlier(results, others.earlier),
     )
 
 
-def _on_simulated(spec: ModelSpec, settings: dict[str, Any], *, how: Bootstrap, quiet: bool) -> Job:
+def _on_simulated(spec: ModelSpec, settings: dict[str, Any], others: Against, *, how: Bootstrap, quiet: bool) -> Job:
     from xcloudmask.simulated import evaluate_simulated, usable_sensors
 
     sensors = settings["sensors"] or usable_sensors(spec)
-    with _bar(len(sensors) * settings["scenes"] * len(settings["levels"]), quiet=quiet) as advance:
-        results = evaluate_simulated(
-            spec,
-            sensors=sensors,
-            seeds=range(settings["scenes"]),
-            levels=settings["levels"],
-            device=settings["device"],
-            precision=settings["precision"],
-            how=how,
-            on_scene=lambda _level, _counted: advance(),
-        )
+    every = {"": spec, **others.models}
+    with _bar(len(every) * len(sensors) * settings["scenes"] * len(settings["levels"]), quiet=quiet) as advance:
+        measured = {
+            name: evaluate_simulated(
+                model,
+                sensors=sensors,
+                seeds=range(settings["scenes"]),
+                levels=settings["levels"],
+                device=settings["device"],
+                precision=settings["precision"],
+                how=how,
+                on_scene=lambda _level, _counted: advance(),
+            )
+            for name, model in every.items()
+        }
+    results = measured.pop("")
     return Job(
         title=f"{spec.name}, simulated scenes",
         model={"name": spec.name, "sha256": spec.sha256},
         settings=settings,
         results=results,
+        compared=compare_earlier(results, {**measured, **others.earlier}),
     )
 
 
-def _on_masks(mask: str, labels: str, kind: str, *, how: Bootstrap, cases: _Cases | None) -> Job:
-    from xcloudmask.compare import compare_masks, open_codes
+def _on_masks(
+    settings: Mapping[str, Any], others: Against, *, how: Bootstrap, cases: Cases | None, options: Mapping[str, str]
+) -> Job:
+    from xcloudmask._product_masks import open_product
+    from xcloudmask.compare import compare_with, open_codes
+    from xcloudmask.io import open_any
+    from xcloudmask.predict import predict
 
-    codes = open_codes(mask)
+    mask, labels = str(settings["mask"]), str(settings["labels"])
+    codes, cube = open_codes(mask), settings.get("cube")
+    beside = {name: open_product(str(cube), product) for name, product in others.products.items()}
+    beside |= {name: predict(open_any(str(cube)), model=model, **options) for name, model in others.models.items()}  # type: ignore[arg-type]
 
     def on_image(counted: Counted, predicted: npt.NDArray[np.uint8], allowed: npt.NDArray[np.uint8]) -> None:
         if cases is not None:
             cases.add(counted, mask=predicted, allowed=allowed)
 
-    result = compare_masks(codes, open_codes(labels), kind=kind, how=how, on_image=on_image)  # type: ignore[arg-type]
+    result, compared = compare_with(
+        codes, open_codes(labels), beside, kind=settings["kind"], how=how, on_image=on_image
+    )
     return Job(
         title=f"{Path(mask).name} against {Path(labels).name}",
         model={"name": codes.attrs.get("model"), "sha256": codes.attrs.get("model_sha256")},
-        settings={"mask": mask, "labels": labels, "kind": kind},
+        settings=settings,
         results={"mask": result},
+        compared={name: {"mask": one} for name, one in compared.items()}
+        | compare_earlier({"mask": result}, others.earlier),
     )
-
-
-class _Cases:
-    """The worst cases so far."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._kept: list[Case] = []
-
-    def add(self, counted: Counted, **parts: Any) -> None:
-        from xcloudmask._worst import make_case, worst
-
-        self._kept = worst([*self._kept, make_case(counted, **parts)], self._count)
-
-    def save(self, path: Path) -> None:
-        from xcloudmask._worst import save_worst
-
-        save_worst(self._kept, path)
 
 
 @contextmanager
@@ -313,68 +333,3 @@ def _bar(total: int, *, quiet: bool) -> Iterator[Callable[[], None]]:
     with Progress(console=stderr(), disable=quiet, transient=True) as bar:
         task = bar.add_task("Measuring patches", total=total)
         yield lambda: bar.advance(task)
-
-
-def _show(job: Job) -> None:
-    from xcloudmask.evaluate import source_table
-
-    console = stdout()
-    console.print(f"{job.title}\n", markup=False)
-    console.print(source_table(job.results), markup=False)
-
-
-def _read(path: Path) -> dict[str, Evaluation]:
-    """Read an earlier evaluation."""
-    from xcloudmask.errors import ReadError
-    from xcloudmask.evaluate import evaluation_from_dict
-
-    try:
-        results = json.loads(path.read_text())["results"]
-        return {name: evaluation_from_dict(result) for name, result in results.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ReadError(f"{path} is no evaluation: {error}. Expected a file of xcloudmask evaluate --json.") from error
-
-
-def _show_difference(job: Job, earlier: Mapping[str, Evaluation], against: str) -> None:
-    from xcloudmask.evaluate import difference, difference_table
-
-    both = {name: difference(result, earlier[name]) for name, result in job.results.items() if name in earlier}
-    if not both:
-        raise usage_error(f"--against {against} has {', '.join(earlier)}, and this is {', '.join(job.results)}.")
-    console = stdout()
-    console.print(f"\n{job.title}, less {against} (percentage points)\n", markup=False)
-    console.print(difference_table(both), markup=False)
-
-
-def _write(job: Job, json_file: str | None, markdown_file: str | None) -> None:
-    from xcloudmask._version import __version__
-    from xcloudmask.evaluate import markdown
-
-    if markdown_file is not None:
-        facts = {"xcloudmask": __version__, "sha256 of the model": job.model["sha256"], **job.settings}
-        note = "\n".join(f"- {name}: {_fact(value)}" for name, value in facts.items())
-        _write_text(Path(markdown_file), markdown(job.results, title=job.title, note=note))
-    if json_file is not None:
-        content = {
-            "xcloudmask_version": __version__,
-            "model": dict(job.model),
-            "settings": dict(job.settings),
-            "results": {name: result.to_dict() for name, result in job.results.items()},
-        }
-        _write_text(Path(json_file), json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
-def _fact(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return "-" if value is None else str(value)
-
-
-def _write_text(path: Path, text: str) -> None:
-    from xcloudmask._files import replace_text
-    from xcloudmask.errors import WriteError
-
-    try:
-        replace_text(path, text)
-    except OSError as error:
-        raise WriteError(f"{path} cannot be written: {error.strerror or error}.") from error
