@@ -19,7 +19,7 @@ FEWEST_BANDS = 3
 """With fewer, there is too little to compare."""
 OFFSET = 0.5
 """What is added to a value before it is fed: what is dark is not nothing. Pixels without data are fed as 0."""
-THERMAL_K = 305.0
+THERMAL_K = 310.0
 """What brightness temperatures are divided by: the 95th percentile of those of simulated scenes, rounded to 5 K
 (``python -m benchmarks.thermal``)."""
 

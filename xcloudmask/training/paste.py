@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -20,14 +22,20 @@ _SEEN = 0.012
 
 
 def paste_clouds(
-    background: _FloatImage, donor: _FloatImage, allowed: _Sets, *, resolution_m: float, rng: np.random.Generator
+    background: _FloatImage,
+    donor: _FloatImage,
+    allowed: _Sets,
+    *,
+    resolution_m: float,
+    rng: np.random.Generator,
+    wavelengths_nm: Sequence[float] = WAVELENGTHS_NM,
 ) -> tuple[_FloatImage, _Sets]:
     """Cut the labelled clouds out of one image and lay them, with their shadows, over a clear one.
 
     Parameters
     ----------
     background
-        (red, green, nir; y; x) reflectance without clouds.
+        (band, y, x) reflectance without clouds.
     donor
         The same bands and shape, with clouds.
     allowed
@@ -36,6 +44,8 @@ def paste_clouds(
         Size of a pixel: how far shadows fall.
     rng
         Source of randomness.
+    wavelengths_nm
+        Centre of each band; red, green and near infrared unless told.
 
     Returns
     -------
@@ -62,7 +72,7 @@ def paste_clouds(
     opacity = np.clip(1.6 * _blur(cloud.astype(np.float32), 2), 0.0, 1.0)
     light = _sunlight(opacity, resolution_m=resolution_m, rng=rng)
     shaded = shade_ground(
-        background, light, wavelengths_nm=np.array(WAVELENGTHS_NM, np.float32), diffuse=float(rng.uniform(0.15, 0.42))
+        background, light, wavelengths_nm=np.array(wavelengths_nm, np.float32), diffuse=float(rng.uniform(0.15, 0.42))
     )
     seen = (background - shaded).max(axis=0) > _SEEN
     image = shaded * (1.0 - opacity) + donor * opacity

@@ -23,6 +23,7 @@ from xcloudmask.training.data import BANDS, WAVELENGTHS_NM, Patch
 from xcloudmask.training.labels import ANY, CLEAR, NOT_CLOUD, SHADOW, allowed_from_scene, guess_one
 from xcloudmask.training.normalizers import Normalizer, make_normalizer
 from xcloudmask.training.paste import paste_clouds
+from xcloudmask.training.patchwindow import cut_window
 
 __all__ = ["Mixture", "SampleStream"]
 
@@ -158,20 +159,16 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
 
     def _window(self, pool: list[Patch], rng: np.random.Generator) -> _Window:
         """Cut a window at a random scale; where the patch is too small, join patches of the same source."""
-        size = self.mixture.size_px
         patch = pool[rng.integers(len(pool))]
-        scale = _draw_scale(patch.resolution_m, rng) if self.mixture.mixed_resolution else 1.0
-        wide = round(size * scale)
         siblings = [other for other in pool if other.source == patch.source]
-        image, valid, allowed = _mosaic(patch, siblings, wide, rng)
-        pixels, codes = augment.resize(
-            image.astype(np.float32) * np.float32(1e-4), [valid.view(np.uint8), allowed], size
+        pixels, valid, allowed, resolution_m = cut_window(
+            patch, siblings, size_px=self.mixture.size_px, mixed=self.mixture.mixed_resolution, rng=rng
         )
         return _Window(
             image=pixels,
-            valid=codes[0],
-            allowed=codes[1],
-            resolution_m=patch.resolution_m * scale,
+            valid=valid.view(np.uint8),
+            allowed=allowed,
+            resolution_m=resolution_m,
             level_known=patch.level_known,
             nir_kept=(1.0 - _GUESS_DROPPED if patch.nir_guessed else 1.0) if patch.nir else 0.0,
             weight=patch.weight,
@@ -229,35 +226,8 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
         return torch.from_numpy(scored), torch.from_numpy(level), torch.from_numpy(allowed), weight
 
 
-def _draw_scale(resolution_m: float, rng: np.random.Generator) -> float:
-    steps = (0.55, 0.75, 1.0, 1.5, 2.0, 3.0) if resolution_m < 25 else (0.4, 0.6, 1.0, 1.0, 1.0, 1.5)
-    return steps[rng.choice(6, p=(0.06, 0.1, 0.42, 0.14, 0.2, 0.08))]
-
-
 def _cloud_share(patch: Patch) -> float:
     return float(((patch.allowed & NOT_CLOUD) == 0).mean())
-
-
-def _mosaic(
-    patch: Patch, siblings: list[Patch], size: int, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.bool_], npt.NDArray[np.uint8]]:
-    tile = min(size, *patch.valid.shape, *(min(other.valid.shape) for other in siblings))
-    count = -(-size // tile) if tile < size and min(patch.valid.shape) < size else 1
-    side = size if count == 1 else tile
-    image = np.empty((len(patch.image), count * side, count * side), np.uint16)
-    valid = np.empty(image.shape[1:], bool)
-    allowed = np.empty(image.shape[1:], np.uint8)
-    for row in range(count):
-        for column in range(count):
-            chosen = patch if row == column == 0 else siblings[rng.integers(len(siblings))]
-            y, x = (int(rng.integers(extent - side + 1)) for extent in chosen.valid.shape)
-            cut = (slice(y, y + side), slice(x, x + side))
-            place = (slice(row * side, (row + 1) * side), slice(column * side, (column + 1) * side))
-            parts = augment.dihedral([chosen.image[:, *cut], chosen.valid[cut], chosen.allowed[cut]], rng)
-            image[:, *place], valid[place], allowed[place] = parts
-    y, x = rng.integers(count * side - size + 1, size=2)
-    cut = (slice(y, y + size), slice(x, x + size))
-    return image[:, *cut], valid[cut], allowed[cut]
 
 
 def _patch_statistics(patch: Patch, rng: np.random.Generator) -> BandStatistics:

@@ -1,0 +1,302 @@
+"""The stream of training samples with any bands: sample `i` depends on the seed and on `i` alone.
+
+Real patches with all their bands, thumbnails, clear patches under simulated or real clouds, and simulated scenes of
+many sensors and of bands that no sensor has. What a network is fed of a window is the matter of
+`xcloudmask.training.bandfeed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from xcloudmask.errors import ArgumentError
+from xcloudmask.sensors import SENSORS, get_sensor
+from xcloudmask.simulate.atmosphere import draw_air, see_through_air
+from xcloudmask.simulate.clouds import add_clouds
+from xcloudmask.simulate.surface import draw_surface
+from xcloudmask.training.bandfeed import BandFeed
+from xcloudmask.training.bandwindow import (
+    BandWindow,
+    Wavelength,
+    choose_bands,
+    photographed,
+    relief,
+    snow,
+    water,
+)
+from xcloudmask.training.data import Patch, patch_wavelengths
+from xcloudmask.training.labels import CLEAR, NOT_CLOUD, SHADOW, allowed_from_scene, guess_one
+from xcloudmask.training.options import Mixture
+from xcloudmask.training.paste import paste_clouds
+from xcloudmask.training.patchwindow import cut_window
+
+__all__ = ["BandStream", "BandWindow", "window_of"]
+
+_KINDS = ("real", "thumbnails", "clouded", "landscapes", "pasted")
+_TOP_OF_ATMOSPHERE = 0.5
+"""Share of simulated surfaces seen through the air."""
+_SURFACES = ((0.12, water), (0.1, relief), (0.18, snow))
+"""Shares of clear patches whose ground is changed."""
+_MADE_UP = 0.2
+"""Share of simulated scenes with bands that no sensor has, where all sensors are allowed."""
+_COARSE_M = 200.0
+_SOLAR_NM = (420.0, 2450.0)
+_HEAT_NM = (8500.0, 12_500.0)
+_VAPOUR_NM = ((1345.0, 1465.0), (1790.0, 1980.0))
+"""Where water vapour hides the ground; the simulated air does without. Only the cirrus bands of sensors lie there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choice:
+    """What simulated scenes look like."""
+
+    sensors: tuple[str, ...]
+    made_up: float
+
+
+class BandStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
+    """Map from a sample's number to (image, side, allowed, weight).
+
+    Parameters
+    ----------
+    labelled
+        Labelled patches of known sensors; the fully clear ones also serve as backgrounds.
+    thumbnails
+        Labelled pictures in red, green and blue.
+    backgrounds
+        Clear patches.
+    mixture
+        Shares.
+    feed
+        What the network takes.
+    most
+        No more bands than so many are shown at once; 0 shows all that there are, in their order.
+    sensors
+        Of simulated scenes; none for all, and for bands that no sensor has.
+    left_out
+        Sensors that the network must not see: neither simulated, nor patches of them.
+    seed
+        Seed of all samples.
+    length
+        Number of samples.
+
+    Raises
+    ------
+    ArgumentError
+        No kind of sample that has a share has patches to draw from.
+
+    Notes
+    -----
+    Training on random sets of bands: Francis et al. (2022), IEEE TGRS 60, arXiv:2111.08349.
+    """
+
+    def __init__(
+        self,
+        *,
+        labelled: Sequence[Patch],
+        thumbnails: Sequence[Patch],
+        backgrounds: Sequence[Patch],
+        mixture: Mixture,
+        feed: BandFeed,
+        most: int = 0,
+        sensors: Sequence[str] = (),
+        left_out: Sequence[str] = (),
+        seed: int,
+        length: int,
+    ) -> None:
+        self.mixture, self.feed, self.most, self.seed, self.length = mixture, feed, most, seed, length
+        labelled, thumbnails, backgrounds = (
+            [patch for patch in pool if patch.sensor and patch.sensor not in left_out]
+            for pool in (labelled, thumbnails, backgrounds)
+        )
+        # Real shadows are few: those patches are drawn twice as often.
+        self.labelled = [*labelled, *(patch for patch in labelled if (patch.allowed == SHADOW).any())]
+        self.thumbnails = thumbnails
+        every = [patch for patch in (*labelled, *thumbnails) if patch.level_known]
+        self.backgrounds = [*backgrounds, *(patch for patch in every if patch.is_clear)]
+        self.donors = [patch for patch in every if 0.02 < float(((patch.allowed & NOT_CLOUD) == 0).mean()) < 0.75]
+        known = tuple(sensors) or tuple(SENSORS)
+        self._choice = _Choice(
+            sensors=tuple(name for name in known if name not in left_out), made_up=0.0 if sensors else _MADE_UP
+        )
+        self._kinds, self._shares = self._possible_kinds()
+
+    def _possible_kinds(self) -> tuple[list[str], npt.NDArray[np.float64]]:
+        there = {
+            "real": bool(self.labelled),
+            "thumbnails": bool(self.thumbnails),
+            "clouded": bool(self.backgrounds),
+            "landscapes": True,
+            "pasted": bool(self.backgrounds and self.donors),
+        }
+        shares = {kind: share for kind in _KINDS if there[kind] and (share := getattr(self.mixture, kind)) > 0}
+        if not shares:
+            raise ArgumentError(
+                f"There is nothing to draw samples from: {len(self.labelled)} labelled patches, "
+                f"{len(self.thumbnails)} thumbnails, {len(self.backgrounds)} clear ones. Give such data, or "
+                "landscapes = 1 under [mixture]."
+            )
+        return list(shares), np.array(list(shares.values())) / sum(shares.values())
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return image, side (what the network is told besides), allowed (y, x) and weight of sample `index`."""
+        rng = np.random.default_rng((self.seed, index))
+        window = photographed(self.draw(rng), rng)
+        known = window.level_known and rng.random() >= self.mixture.level_dropped
+        image, side = self.feed(window, level_known=known, rng=rng)
+        allowed = window.allowed if self.mixture.partial_labels else guess_one(window.allowed)
+        weight = torch.tensor(window.weight, dtype=torch.float32)
+        return torch.from_numpy(image), torch.from_numpy(side), torch.from_numpy(allowed), weight
+
+    def draw(self, rng: np.random.Generator) -> BandWindow:
+        """Return a window before any sensor saw it."""
+        kind = self._kinds[rng.choice(len(self._kinds), p=self._shares)]
+        if kind == "landscapes":
+            return self._simulate(self._landscape(rng), rng)
+        pool = {"real": self.labelled, "thumbnails": self.thumbnails}.get(kind, self.backgrounds)
+        patch = pool[rng.integers(len(pool))]
+        if kind == "pasted":
+            return self._paste(patch, rng)
+        window = self._picked(self._window(patch, pool, rng), rng)
+        if kind != "clouded":
+            return window
+        for chance, vary in _SURFACES:
+            if rng.random() < chance:
+                window = vary(window, rng)
+        return self._simulate(window, rng)
+
+    def _picked(self, window: BandWindow, rng: np.random.Generator) -> BandWindow:
+        return window.picked(choose_bands(window.roles, rng, most=self.most)) if self.most else window
+
+    def _window(self, patch: Patch, pool: Sequence[Patch], rng: np.random.Generator) -> BandWindow:
+        image, valid, allowed, resolution_m = cut_window(
+            patch,
+            [other for other in pool if other.source == patch.source and other.bands == patch.bands],
+            size_px=self.mixture.size_px,
+            mixed=self.mixture.mixed_resolution,
+            rng=rng,
+        )
+        return replace(window_of(patch, image=image), valid=valid, allowed=allowed, resolution_m=resolution_m)
+
+    def _landscape(self, rng: np.random.Generator) -> BandWindow:
+        size = self.mixture.size_px
+        if rng.random() < self._choice.made_up:
+            bands, resolution_m = _made_up_bands(rng, most=self.most or 13), 20.0
+            roles: tuple[str, ...] = ("",) * len(bands)
+        else:
+            sensor = get_sensor(self._choice.sensors[rng.integers(len(self._choice.sensors))])
+            picked = range(len(sensor.bands))
+            every = tuple(band.role for band in sensor.bands)
+            chosen = choose_bands(every, rng, most=self.most) if self.most else list(picked)
+            bands = tuple(sensor.bands[index].wavelength_nm for index in chosen)
+            roles = tuple(every[index] for index in chosen)
+            resolution_m = min(band.resolution_m for band in sensor.bands)
+        if resolution_m > _COARSE_M:
+            resolution_m *= float(np.exp(rng.uniform(-0.7, 0.7)))
+        else:
+            resolution_m = (
+                float(np.exp(rng.uniform(np.log(9.0), np.log(50.0)))) if self.mixture.mixed_resolution else 20.0
+            )
+        surface = draw_surface((size, size), bands=bands, resolution_m=resolution_m, rng=rng)
+        image = surface.reflectance
+        if rng.random() < _TOP_OF_ATMOSPHERE:
+            image = see_through_air(image, bands=bands, air=draw_air(rng, sun_zenith_deg=surface.sun.zenith_deg))
+        return BandWindow(
+            image=image,
+            wavelengths_nm=bands,
+            roles=roles,
+            valid=np.ones((size, size), bool),
+            allowed=np.full((size, size), CLEAR, np.uint8),
+            resolution_m=resolution_m,
+            sun=surface.sun,
+        )
+
+    def _simulate(self, window: BandWindow, rng: np.random.Generator) -> BandWindow:
+        if rng.random() < self.mixture.clear:
+            return replace(window, allowed=np.full(window.valid.shape, CLEAR, np.uint8))
+        scene = add_clouds(
+            window.image,
+            wavelengths_nm=[band[1] for band in window.wavelengths_nm],
+            resolution_m=window.resolution_m,
+            rng=rng,
+            sun=window.sun,
+        )
+        return replace(window, image=scene.image, allowed=allowed_from_scene(scene))
+
+    def _paste(self, patch: Patch, rng: np.random.Generator) -> BandWindow:
+        donor = self.donors[rng.integers(len(self.donors))]
+        common = [role for role in patch.bands if role in donor.bands]
+        ground, above = (
+            one.picked([one.roles.index(role) for role in common])
+            for one in (self._window(patch, self.backgrounds, rng), self._window(donor, self.donors, rng))
+        )
+        chosen = choose_bands(common, rng, most=self.most) if self.most else range(len(common))
+        ground, above = ground.picked(list(chosen)), above.picked(list(chosen))
+        image, allowed = paste_clouds(
+            ground.image,
+            above.image,
+            above.allowed,
+            resolution_m=ground.resolution_m,
+            rng=rng,
+            wavelengths_nm=[band[1] for band in ground.wavelengths_nm],
+        )
+        return replace(
+            ground,
+            image=image,
+            allowed=allowed,
+            valid=ground.valid & above.valid,
+            weight=min(ground.weight, above.weight),
+        )
+
+
+def window_of(patch: Patch, *, image: npt.NDArray[np.float32] | None = None) -> BandWindow:
+    """Return a whole patch as a window.
+
+    Parameters
+    ----------
+    patch
+        Of a known sensor.
+    image
+        (band, y, x) reflectance in place of the patch's own.
+
+    Returns
+    -------
+    BandWindow
+
+    Raises
+    ------
+    InputError
+        The wavelengths of its bands are not known.
+    """
+    return BandWindow(
+        image=patch.image.astype(np.float32) * np.float32(1e-4) if image is None else image,
+        wavelengths_nm=patch_wavelengths(patch),
+        roles=patch.bands,
+        valid=patch.valid,
+        allowed=patch.allowed,
+        resolution_m=patch.resolution_m,
+        level_known=patch.level_known,
+        weight=patch.weight,
+    )
+
+
+def _made_up_bands(rng: np.random.Generator, *, most: int) -> tuple[Wavelength, ...]:
+    """Draw bands that no sensor has: narrow ones of a spectrometer, or broad ones, and now and then heat."""
+    widths_nm = (5.0, 20.0) if rng.random() < 0.5 else (20.0, 120.0)
+    bands: list[Wavelength] = []
+    while len(bands) < int(rng.integers(3, most + 1)):
+        heat = rng.random() < 0.07
+        centre = float(rng.uniform(*(_HEAT_NM if heat else _SOLAR_NM)))
+        half = float(rng.uniform(*widths_nm)) * (8.0 if heat else 1.0) / 2.0
+        if not any(low < centre + half and centre - half < high for low, high in _VAPOUR_NM):
+            bands.append((centre - half, centre, centre + half))
+    return tuple(bands)
