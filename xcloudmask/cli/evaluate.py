@@ -228,11 +228,14 @@ def _on_patches(
     cases: Cases | None,
     quiet: bool,
 ) -> Job:
+    from xcloudmask.training.data import ALL_BANDS, BANDS
     from xcloudmask.training.predictor import checkpoint_model, predictor
     from xcloudmask.training.references import Reference, compare_model, product_of_patches
     from xcloudmask.training.score import load_split
 
-    patches = load_split(data, settings["split"])
+    specs = (spec, *others.models.values())
+    more = any(one.any_bands or not set(one.bands) <= set(BANDS) for one in specs)
+    patches = load_split(data, settings["split"], bands=ALL_BANDS if more else BANDS)
     device, precision = settings["device"], settings["precision"]
     references: dict[str, Reference] = {
         name: product_of_patches(data, product) for name, product in others.products.items()

@@ -29,6 +29,7 @@ __all__ = [
     "coarser",
     "evaluate_model",
     "load_split",
+    "only_bands",
     "predict_patch",
     "score",
     "source_of",
@@ -154,11 +155,46 @@ def without_nir(patch: Patch) -> Patch:
     Returns
     -------
     Patch
-        With 0 in that band, which no model is fed.
+        With 0 in that band, which no model is fed; without the band where there are more than red, green and nir.
     """
+    if patch.bands != BANDS:
+        return only_bands(patch, [band for band in patch.bands if band != "nir"])
     image = patch.image.copy()
     image[BANDS.index("nir")] = 0
     return replace(patch, image=image, nir=False)
+
+
+def only_bands(patch: Patch, roles: Sequence[str]) -> Patch:
+    """Leave bands of a patch out.
+
+    Parameters
+    ----------
+    patch
+        A patch.
+    roles
+        What is kept, in this order.
+
+    Returns
+    -------
+    Patch
+
+    Raises
+    ------
+    InputError
+        The patch does not have one of them.
+
+    Examples
+    --------
+    >>> patch = Patch(name="a", source="", split="", image=np.zeros((3, 2, 2), np.uint16), valid=np.ones((2, 2), bool),
+    ...               allowed=np.ones((2, 2), np.uint8), resolution_m=10.0)
+    >>> only_bands(patch, ["green", "red"]).image.shape
+    (2, 2, 2)
+    """
+    missing = [role for role in roles if role not in patch.bands]
+    if missing:
+        raise InputError(f"The patch {patch.name!r} has no {missing[0]!r}. Expected some of {', '.join(patch.bands)}.")
+    kept = [patch.bands.index(role) for role in roles]
+    return replace(patch, image=patch.image[kept], bands=tuple(roles), nir=patch.nir and "nir" in roles)
 
 
 def coarser(patch: Patch, *, resolution_m: float) -> Patch:
@@ -218,7 +254,7 @@ def score(model: str | ModelSpec | nn.Module | Predictor, patches: Sequence[Patc
     return result
 
 
-def load_split(data: Path, split: str) -> list[Patch]:
+def load_split(data: Path, split: str, *, bands: Sequence[str] = BANDS) -> list[Patch]:
     """Load the labelled patches of a split, and the thumbnails that go with it where there are any.
 
     Parameters
@@ -228,6 +264,9 @@ def load_split(data: Path, split: str) -> list[Patch]:
     split
         A value of the column `split` of `patches.csv`; "eval" comes with the thumbnails' "val". "holdout" is the part
         of train that the fit leaves out.
+    bands
+        Roles to load. With `ALL_BANDS` each patch comes with what it has of them, and thumbnails with red, green and
+        blue.
 
     Returns
     -------
@@ -240,10 +279,14 @@ def load_split(data: Path, split: str) -> list[Patch]:
     """
     try:
         if split == HOLDOUT:
-            parts: Iterable[list[Patch]] = (load_patches(data, splits=("train",)), _thumbnails(data, "train"))
+            parts: Iterable[list[Patch]] = (
+                load_patches(data, splits=("train",), bands=bands),
+                _thumbnails(data, "train", bands),
+            )
             patches = [patch for part in parts for patch in split_holdout(part)[1]]
         else:
-            patches = [*load_patches(data, splits=(split,)), *_thumbnails(data, "val" if split == "eval" else split)]
+            small = _thumbnails(data, "val" if split == "eval" else split, bands)
+            patches = [*load_patches(data, splits=(split,), bands=bands), *small]
     except XCloudMaskError:
         raise
     except (OSError, KeyError, ValueError) as error:
@@ -259,5 +302,7 @@ def load_split(data: Path, split: str) -> list[Patch]:
     return patches
 
 
-def _thumbnails(data: Path, split: str) -> list[Patch]:
-    return load_thumbnails(data, split=split) if (data / "s2cmc_rgb" / split).is_dir() else []
+def _thumbnails(data: Path, split: str, bands: Sequence[str]) -> list[Patch]:
+    if not (data / "s2cmc_rgb" / split).is_dir():
+        return []
+    return load_thumbnails(data, split=split, rgb="blue" in bands)
