@@ -74,7 +74,8 @@ def train(
     folder = Path(out or settings.model.name)
     if folder.exists() and not folder.is_dir():
         raise usage_error(f"--out {folder} is a file. Expected a folder.")
-    if data is None and not settings.data.folder and not settings.cubes and not quiet:
+    pretraining = settings.model.architecture == "sensei"
+    if data is None and not settings.data.folder and not settings.cubes and not quiet and not pretraining:
         stderr().print("No labelled data: simulated scenes alone. Type --data DIR, or see [[cubes]].", markup=False)
     with _bar(settings.model.name, quiet=quiet) as on_step:
         card = train_model(
@@ -148,4 +149,7 @@ def _show(card: Path) -> None:
     console.print(f"{card}: {training['steps']} steps in {training['minutes']} minutes", markup=False)
     for name, value in plain["metrics"].items():
         console.print(f"  {name}  {value:.3f}", markup=False)
-    console.print(f"Type: xcloudmask predict INPUT OUTPUT --model {card}", markup=False)
+    if plain["architecture"] == "sensei":
+        console.print(f"Type: xcloudmask train any-bands --from {card}", markup=False)
+    else:
+        console.print(f"Type: xcloudmask predict INPUT OUTPUT --model {card}", markup=False)

@@ -20,7 +20,7 @@ from xcloudmask.training.data import BANDS, read_table
 from xcloudmask.training.record import Record
 from xcloudmask.training.start import Start
 
-__all__ = ["add_evaluation", "build_card", "training_sources"]
+__all__ = ["add_evaluation", "build_card", "describe_run", "training_sources"]
 
 _CATALOGUE = "Sentinel-2 Cloud Mask Catalogue (Francis, Mrziglod, Sidiropoulos, Muller): CC BY 4.0"
 _SIMULATED = "scenes simulated by xcloudmask.simulate"
@@ -120,19 +120,36 @@ def build_card(
         "known_failures": list(card.known_failures),
         "notes": card.notes,
         "attribution": card.attribution,
-        "training": {
-            "command": command,
-            "start": {} if start is None else start.to_dict(),
-            "code_version": record.code_versions[-1],
-            "code_versions": list(record.code_versions),
-            "seed": progress.seed,
-            "steps": progress.step,
-            "planned_steps": progress.planned,
-            "minutes": round(progress.elapsed_s / 60, 1),
-            "device": device,
-            "patches": dict(record.data),
-            "config": dict(record.settings),
-        },
+        "training": describe_run(progress=progress, record=record, start=start, command=command, device=device),
+    }
+
+
+def describe_run(
+    *, progress: Progress, record: Record, start: Start | None = None, command: str = "", device: str = ""
+) -> dict[str, Any]:
+    """Tell how weights were made: what a card holds as `training`.
+
+    Parameters
+    ----------
+    progress, record, start, command, device
+        As in `build_card`.
+
+    Returns
+    -------
+    dict
+    """
+    return {
+        "command": command,
+        "start": {} if start is None else start.to_dict(),
+        "code_version": record.code_versions[-1],
+        "code_versions": list(record.code_versions),
+        "seed": progress.seed,
+        "steps": progress.step,
+        "planned_steps": progress.planned,
+        "minutes": round(progress.elapsed_s / 60, 1),
+        "device": device,
+        "patches": dict(record.data),
+        "config": dict(record.settings),
     }
 
 

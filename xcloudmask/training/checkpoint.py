@@ -132,7 +132,7 @@ def _progress(metadata: Mapping[str, str]) -> Progress:
     )
 
 
-def load_network(net: nn.Module, path: Path) -> nn.Module:
+def load_network(net: nn.Module, path: Path, *, part: str = "") -> nn.Module:
     """Fill a network from exported weights, or from the averaged weights of a checkpoint.
 
     Parameters
@@ -141,6 +141,9 @@ def load_network(net: nn.Module, path: Path) -> nn.Module:
         Filled in place.
     path
         A .safetensors file.
+    part
+        Beginning of the names of the part of the network that the file is of, such as ``"sensei."``; the rest stays as
+        it is. Empty for all of it.
 
     Returns
     -------
@@ -155,7 +158,9 @@ def load_network(net: nn.Module, path: Path) -> nn.Module:
     try:
         tensors = load_file(path)
         averaged = {key.removeprefix("ema."): value for key, value in tensors.items() if key.startswith("ema.")}
-        net.load_state_dict(averaged or tensors)
+        given = {part + key: value for key, value in (averaged or tensors).items()}
+        rest = {key: value for key, value in net.state_dict().items() if part and not key.startswith(part)}
+        net.load_state_dict(rest | given)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise WeightsError(f"{path} does not fit this network: {error}. Give a checkpoint or weights of it.") from error
     return net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

@@ -18,6 +18,8 @@ _HELD_OUT: Mapping[str, tuple[str, str]] = MappingProxyType(
         "holdout_agreement": ("agreement", "#0072b2"),
         "holdout_cloud_ba": ("cloud, balanced accuracy", "#d55e00"),
         "holdout_shadow_f1": ("shadow, F1", "#009e73"),
+        "holdout_bands_told": ("bands rightly told", "#0072b2"),
+        "holdout_reflectance_rmse": ("error of reflectance", "#d55e00"),
     }
 )
 """Column, label and colour: those of Okabe and Ito, which colour-blind readers tell apart."""
@@ -61,10 +63,11 @@ def save_curves(folder: str | Path, path: str | Path | None = None) -> Path:
     top.set_ylabel("loss")
     top.legend()
     for column, (label, colour) in _HELD_OUT.items():
-        measured = [(step, value) for step, value in zip(steps, history[column], strict=True) if not math.isnan(value)]
+        values = history.get(column, [math.nan] * len(steps))
+        measured = [(step, value) for step, value in zip(steps, values, strict=True) if not math.isnan(value)]
         if measured:
             middle.plot(*zip(*measured, strict=True), color=colour, marker="o", markersize=4, label=label)
-    middle.set_ylabel("on held-out patches")
+    middle.set_ylabel("on what is held out")
     if middle.lines:
         middle.legend()
     else:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from xcloudmask.models.devices import resolve_device
 from xcloudmask.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from xcloudmask.training.history import append_row, trim
+from xcloudmask.training.history import MEASURES, append_row, trim
 from xcloudmask.training.losses import partial_label_loss, set_weights
 from xcloudmask.training.options import LEARNING_RATE, FitOptions
 
@@ -46,6 +46,7 @@ def fit(
     options: FitOptions,
     loss: Loss | None = None,
     validate: Validate | None = None,
+    measures: Sequence[str] = MEASURES,
     on_step: OnStep | None = None,
 ) -> nn.Module:
     """Train a network, or go on where a checkpoint in `out` stopped.
@@ -64,6 +65,8 @@ def fit(
         None is that of partial labels, for the samples of `xcloudmask.training.stream.SampleStream`.
     validate
         Measures the averaged network every `options.validate_steps`, and at the end.
+    measures
+        Names of what it returns.
     on_step
         Called once before the first step and after each.
 
@@ -85,7 +88,7 @@ def fit(
     Other processors and GPUs round otherwise.
     """
     out.mkdir(parents=True, exist_ok=True)
-    run = _Run(net=net, options=options, out=out, loss=loss)
+    run = _Run(net=net, options=options, out=out, loss=loss, measures=measures)
     if on_step is not None:
         on_step(run.progress, None)
     pinned = run.device.type == "cuda"
@@ -118,6 +121,7 @@ class _Run:
     options: FitOptions
     out: Path
     loss: Loss | None
+    measures: Sequence[str]
     ema: nn.Module = field(init=False)
     progress: Progress = field(init=False)
     saved: float = field(init=False)
@@ -176,7 +180,7 @@ class _Run:
             self.progress = replace(self.progress, planned=max(planned, self.progress.step))
         loss = sum(map(float, self.losses)) / len(self.losses)
         row = {"step": self.progress.step, "seconds": self.progress.elapsed_s, "learning_rate": self.rate}
-        append_row(self.out, row | {"loss": loss} | dict(measured))
+        append_row(self.out, row | {"loss": loss} | dict(measured), measures=self.measures)
         _log.info("step %d of %d, loss %.4f %s", self.progress.step, self.progress.planned, loss, dict(measured) or "")
         self.losses.clear()
         return loss

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from xcloudmask._files import replace_text
 
-__all__ = ["HISTORY", "append_row", "read_history", "trim"]
+__all__ = ["HISTORY", "MEASURES", "append_row", "read_history", "trim"]
 
 HISTORY = "history.csv"
-_COLUMNS = ("step", "seconds", "loss", "learning_rate", "holdout_agreement", "holdout_cloud_ba", "holdout_shadow_f1")
+MEASURES = ("holdout_agreement", "holdout_cloud_ba", "holdout_shadow_f1")
+"""Columns of a run that learns clouds; those of every run come before them."""
+_COLUMNS = ("step", "seconds", "loss", "learning_rate")
 
 
-def append_row(folder: Path, row: Mapping[str, float]) -> None:
+def append_row(folder: Path, row: Mapping[str, float], *, measures: Sequence[str] = MEASURES) -> None:
     """Add a row; numbers that were not measured stay empty.
 
     Parameters
@@ -23,11 +25,13 @@ def append_row(folder: Path, row: Mapping[str, float]) -> None:
         Of the run.
     row
         Numbers by column.
+    measures
+        Columns of what is measured on the way.
     """
     path = folder / HISTORY
     fresh = not path.exists()
     with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=_COLUMNS)
+        writer = csv.DictWriter(file, fieldnames=[*_COLUMNS, *measures])
         if fresh:
             writer.writeheader()
         writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
@@ -72,6 +76,8 @@ def read_history(folder: Path) -> dict[str, list[float]]:
         is there once: as it was done last.
     """
     with (folder / HISTORY).open(newline="") as file:
-        rows = {int(row["step"]): row for row in csv.DictReader(file)}
+        reader = csv.DictReader(file)
+        rows = {int(row["step"]): row for row in reader}
+        columns = reader.fieldnames or ()
     ordered = [rows[step] for step in sorted(rows)]
-    return {name: [float(row[name]) if row[name] else float("nan") for row in ordered] for name in _COLUMNS}
+    return {name: [float(row[name]) if row[name] else float("nan") for row in ordered] for name in columns}

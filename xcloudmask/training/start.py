@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xcloudmask.errors import ArgumentError, WeightsError
+from safetensors import SafetensorError, safe_open
+
+from xcloudmask.errors import ArgumentError, ModelError, WeightsError
 from xcloudmask.models.registry import get_spec, weights_path
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.training.data import BANDS
 
-__all__ = ["Start", "find_start"]
+__all__ = ["SENSEI", "Start", "find_start"]
+
+SENSEI = "sensei"
+"""Architecture, and name of the part of a network, that `xcloudmask.training.pretrain` trains."""
+_SENSEI_PARTS = {"descriptor", "permutation", "combined"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +41,8 @@ class Start:
     """What the weights were trained on."""
     licence: str = ""
     """Licence of the weights."""
+    part: str = ""
+    """``"sensei."`` where the weights are those of SEnSeI alone: what stands behind it begins at random."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a card says of it."""
@@ -50,7 +59,8 @@ def find_start(model: str) -> Start:
     Parameters
     ----------
     model
-        Name of a model, path of its card (.json), or weights or a checkpoint (.safetensors) of the network.
+        Name of a model, path of its card (.json), or weights or a checkpoint (.safetensors) of the network; or card or
+        weights of a pre-trained SEnSeI.
 
     Returns
     -------
@@ -74,20 +84,17 @@ def find_start(model: str) -> Start:
     """
     if model.endswith(".safetensors"):
         path = Path(model)
-        return Start(name=path.name, weights=path, sha256=_sha256(path))
+        part = f"{SENSEI}." if _is_sensei(path) else ""
+        return Start(name=path.name, weights=path, sha256=_sha256(path), part=part)
+    if model.endswith(".json") and (card := _sensei_card(Path(model))):
+        return _pretrained(Path(model), card)
     spec = ModelSpec.from_card(model) if model.endswith(".json") else get_spec(model)
     _check(spec)
     path = weights_path(spec)
-    digest = _sha256(path)
-    if digest != spec.sha256:
-        raise WeightsError(
-            f"{path} is not the file that the card of {spec.name!r} names: its sha256 is {digest[:12]}..., expected "
-            f"{spec.sha256[:12]}.... Give the card that was written with these weights."
-        )
     return Start(
         name=spec.name,
         weights=path,
-        sha256=digest,
+        sha256=_checked(path, name=spec.name, sha256=spec.sha256),
         architecture=spec.architecture,
         config=spec.config,
         sources=spec.sources,
@@ -107,6 +114,51 @@ def _check(spec: ModelSpec) -> None:
             f"{spec.name!r} takes {', '.join(spec.bands)} normalised by {spec.normalization!r}. Training feeds "
             f"{', '.join(BANDS)} with 'zscore': give a model that takes these."
         )
+
+
+def _sensei_card(path: Path) -> dict[str, Any]:
+    """Return the card of a pre-trained SEnSeI; nothing where it is another, or none."""
+    try:
+        card = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return card if isinstance(card, dict) and card.get("architecture") == SENSEI else {}
+
+
+def _pretrained(path: Path, card: Mapping[str, Any]) -> Start:
+    try:
+        name, weights, digest = str(card["name"]), path.parent / card["weights"], str(card["sha256"])
+        sources, licence = tuple(map(str, card["sources"])), str(card["licence"])
+    except (KeyError, TypeError) as error:
+        raise ModelError(
+            f"{path} is no card of a pre-training: it lacks {error}. Give the one that was written."
+        ) from error
+    return Start(
+        name=name,
+        weights=weights,
+        sha256=_checked(weights, name=name, sha256=digest),
+        sources=sources,
+        licence=licence,
+        part=f"{SENSEI}.",
+    )
+
+
+def _is_sensei(path: Path) -> bool:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {str(key).split(".")[0] for key in file.keys()} == _SENSEI_PARTS  # noqa: SIM118 - no mapping
+    except (OSError, SafetensorError):
+        return False  # which the reading of the weights will tell
+
+
+def _checked(path: Path, *, name: str, sha256: str) -> str:
+    digest = _sha256(path)
+    if digest != sha256:
+        raise WeightsError(
+            f"{path} is not the file that the card of {name!r} names: its sha256 is {digest[:12]}..., expected "
+            f"{sha256[:12]}.... Give the card that was written with these weights."
+        )
+    return digest
 
 
 def _sha256(path: Path) -> str:

@@ -19,8 +19,9 @@ from xcloudmask.training.config import TrainConfig
 from xcloudmask.training.fit import CHECKPOINT, OnStep, average_into, fit
 from xcloudmask.training.options import FINE_TUNING_RATE, LEARNING_RATE
 from xcloudmask.training.pools import Pools, load_pools, make_stream
+from xcloudmask.training.pretrain import pretrain
 from xcloudmask.training.record import Record, keep_record
-from xcloudmask.training.start import Start, find_start
+from xcloudmask.training.start import SENSEI, Start, find_start
 from xcloudmask.training.stream import SampleStream
 from xcloudmask.training.validate import measure
 
@@ -134,7 +135,16 @@ def train_model(
     ------
     ReadError, ArgumentError, ModelError, WeightsError
         As in `train`; also where `normalize` is no z-score, which no model can be told.
+
+    Notes
+    -----
+    Where the architecture is ``"sensei"``, this is `xcloudmask.training.pretrain.pretrain`: its card is one to start
+    from, and not one to predict with.
     """
+    if config.model.architecture == SENSEI:
+        if start:
+            raise ArgumentError(f"The pre-training of SEnSeI begins at random. Found --from {start}: leave it out.")
+        return pretrain(config, out=out, command=command, device=_device_text(config), on_step=on_step)
     if config.mixture.normalize != "zscore":
         raise ArgumentError(
             f"normalize = {config.mixture.normalize!r} is there to be compared with (benchmarks/ablations.py): models "
@@ -165,7 +175,7 @@ def _prepare(config: TrainConfig, *, data: Path | None, out: Path, start: str | 
     net: nn.Module = build(config.model.architecture, config.model.config)
     _check_size(config, net)
     if begin is not None:
-        net = load_network(net, begin.weights)
+        net = load_network(net, begin.weights, part=begin.part)
     folder = data or (Path(config.data.folder) if config.data.folder else None)
     pools = load_pools(folder, config)
     length = (options.steps or int(options.minutes * _STEPS_A_MINUTE)) * options.batch
@@ -178,10 +188,15 @@ def _resolved(config: TrainConfig, start: Start | None) -> TrainConfig:
     """Fill in what depends on the model to start from: its network, and a smaller rate."""
     rate = config.fit.learning_rate
     if rate is None:
-        rate = LEARNING_RATE if start is None else FINE_TUNING_RATE
+        rate = LEARNING_RATE if start is None or start.part else FINE_TUNING_RATE
     model = config.model
     if not 0.0 <= model.start_share <= 1.0:
         raise ArgumentError(f"start_share = {model.start_share} under [model]. Expected a share from 0 to 1.")
+    if start is not None and start.part and model.start_share > 0.0:
+        raise ArgumentError(
+            f"start_share = {model.start_share} under [model], and {start.name} is a part of the network: the rest "
+            "begins at random. Leave start_share out."
+        )
     if start is not None:
         architecture, network = start.network(model.architecture, model.config)
         model = replace(model, architecture=architecture, config=network)
