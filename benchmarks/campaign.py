@@ -1,4 +1,4 @@
-"""Campaigns: what running a task costs beside the task; how memory grows; how workers that wait for data scale.
+"""Campaigns: what planning a scene and running a task cost; how memory grows; how workers that wait for data scale.
 
 Workers are processes with one thread, tasks are those of a campaign, and what does them does nothing, or sleeps.
 """
@@ -75,6 +75,10 @@ def campaign(*, quick: bool) -> Iterator[Figure]:
         yield Figure(name=f"memory of the {process}, {few} tasks", value=round(first / 2**20), unit="MiB")
         growth = round(last / first, 3)
         yield Figure(name=f"memory of the {process}, {many} to {few} tasks", value=growth, unit="", target="<= 1.2")
+    plans = _planning(300, 900) if quick else _planning(few, many)
+    yield Figure(name="CPU per planned scene", value=round(1000 * plans["cpu_seconds"] / plans["scenes"], 2), unit="ms")
+    growth = round(plans["peak_bytes"] / plans["peak_bytes_few"], 3)
+    yield Figure(name="memory of a plan, most to fewest scenes", value=growth, unit="", target="<= 1.2")
     each = 2 if quick else 30
     for number in (1, 2) if quick else (1, 2, 8, 32):
         share = each / _apart("waiting", number, each * number)["seconds"]
@@ -83,8 +87,8 @@ def campaign(*, quick: bool) -> Iterator[Figure]:
 
 
 def measured(what: str, first: int, second: int) -> dict[str, Any]:
-    """Measure in this process; the scheduler and the workers have processes of their own."""
-    return _overhead(first, second) if what == "overhead" else _waiting(first, second)
+    """Measure in this process; the scheduler, the workers and plans have processes of their own."""
+    return {"overhead": _overhead, "waiting": _waiting, "plan": _planning}[what](first, second)
 
 
 def _overhead(few: int, many: int) -> dict[str, Any]:
@@ -120,6 +124,12 @@ def _waiting(workers: int, number: int) -> dict[str, Any]:
     with _cluster(workers, threads=1) as (client, _):
         run_tasks(tasks(4 * workers), client, process=NO_OP)
         return {"seconds": run_tasks(tasks(number), client, process=SLEEP).seconds}
+
+
+def _planning(few: int, many: int) -> dict[str, Any]:
+    """Plan few scenes, then many, each in a process of its own."""
+    first, last = (_said("benchmarks.archive", number) for number in (few, many))
+    return last | {f"{name}_few": value for name, value in first.items()}
 
 
 def _spent(client: Any, scheduler: int) -> tuple[float, float, float]:
@@ -163,8 +173,14 @@ def _started(stack: ExitStack, program: str, *arguments: str) -> int:
 
 def _apart(what: str, first: int, second: int) -> dict[str, Any]:
     """Measure in a process that has nothing else in its memory."""
-    command = [sys.executable, "-m", "benchmarks.campaign", what, str(first), str(second)]
-    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return _said("benchmarks.campaign", what, first, second)
+
+
+def _said(*command: str | int) -> dict[str, Any]:
+    """What a program of these benchmarks prints."""
+    said = subprocess.run(
+        [sys.executable, "-m", *map(str, command)], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
     found: dict[str, Any] = json.loads(said.splitlines()[-1])
     return found
 

@@ -1,6 +1,5 @@
 """Plans: the same scenes give the same tasks, what is new is added, and memory does not grow with the archive."""
 
-import datetime as dt
 import json
 import os
 import re
@@ -702,65 +701,16 @@ def test_a_search_page_by_page(tmp_path):
 # -- size --------------------------------------------------------------------------------------------------------------
 
 
-_GROWTH = """
-import sys, tempfile
-sys.path.insert(0, {tests!r})
-import test_run_plan
-print(test_run_plan.peak_mb(int(sys.argv[1])))
-"""
-
-
-def many(count):
-    """Pages of items of 400 tiles."""
-    text = json.dumps(scene(1, shape=(10980, 10980)))
-    start, page = dt.datetime(2018, 1, 1, 10, 50, 31), []
-    for number in range(count):
-        tile, time = f"31U{chr(65 + number % 20)}{chr(65 + number // 20 % 20)}", start + dt.timedelta(number // 400 * 5)
-        mine = text.replace("31UDQ", tile).replace("2024-05-01T10:50:31", time.isoformat())
-        mine = mine.replace("20240501T105031", f"{time:%Y%m%dT%H%M%S}").replace("20240501", f"{time:%Y%m%d}")
-        item = json.loads(mine.replace("example.org/", f"example.org/{number}/"))
-        item["properties"]["mgrs:grid_square"] = tile[3:]
-        page.append(pystac.Item.from_dict(item))
-        if len(page) == 250:
-            yield page
-            page = []
-    yield page
-
-
-def peak_mb(count):
-    """Peak memory of a plan of so many scenes, and of listing its tasks."""
-    import resource
-    import tempfile
-
-    from xcloudmask.run import scan
-
-    scan.item_pages = lambda source: many(count)
-    with tempfile.TemporaryDirectory() as folder:
-        source = {"kind": "stac", "url": "https://example.org", "collections": "c", "bbox": [0, 0, 1, 1]}
-        tables = {"source": source | {"bbox": [-20, 40, 20, 60]}, "store": {"path": f"{folder}/masks"}}
-        path = Path(folder) / "m.sqlite"
-        summary = make_plan(CampaignConfig.from_dict(tables), out=path, measure=False)
-        assert summary.steps == count, summary
-        assert sum(1 for _ in listed_lazily(path)) == 4 * count
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-
-
-def listed_lazily(path):
-    with Manifest.open(path) as manifest:
-        yield from manifest.tasks()
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="no resource module")
 def test_memory_does_not_grow_with_the_archive():
-    counts = (10_000, 50_000) if os.environ.get("XCLOUDMASK_LONG") else (300, 900)
-    code = _GROWTH.format(tests=str(Path(__file__).parent))
-    peaks = []
-    for count in counts:
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(count)], capture_output=True, text=True, check=True, timeout=3000
-        )
-        peaks.append(float(done.stdout.split()[-1]))
-    assert peaks[1] < 1.1 * peaks[0], peaks
+    few, many = (10_000, 50_000) if os.environ.get("XCLOUDMASK_LONG") else (300, 900)
+    command = [sys.executable, "-m", "benchmarks.campaign", "plan", str(few), str(many)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=3000, env=environment)
+    found = json.loads(done.stdout)
+    assert (found["scenes_few"], found["scenes"]) == (few, many)
+    assert (found["tasks_few"], found["tasks"]) == (4 * few, 4 * many)
+    assert found["peak_bytes"] < 1.1 * found["peak_bytes_few"], found
 
 
 # -- tasks that are done -----------------------------------------------------------------------------------------------
