@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from xcloudmask.errors import ArgumentError
 from xcloudmask.models.anybands import SIDE_VALUES
 from xcloudmask.models.sensei import OFFSET, THERMAL_K, describe
 from xcloudmask.normalize import level_vector
@@ -16,7 +17,7 @@ from xcloudmask.training import augment
 from xcloudmask.training.bandwindow import BandWindow
 from xcloudmask.training.normalizers import WholeData
 
-__all__ = ["AnyBands", "BandFeed", "FixedBands", "percentile_numbers"]
+__all__ = ["AnyBands", "BandFeed", "FixedBands", "measure_whole"]
 
 _Image = npt.NDArray[np.float32]
 
@@ -88,12 +89,39 @@ class FixedBands:
         return scaled, level
 
 
-def percentile_numbers(windows: Sequence[BandWindow], roles: Sequence[str]) -> tuple[list[float], list[float]]:
-    """Return the percentiles 1 and 99 of each band over all windows that have it."""
-    low, high = [], []
+def measure_whole(
+    kind: Literal["fixed", "percentile"], windows: Sequence[BandWindow], roles: Sequence[str]
+) -> WholeData:
+    """Measure the numbers that serve every window.
+
+    Parameters
+    ----------
+    kind
+        "fixed" for mean and spread of each band, "percentile" for its percentiles 1 and 99.
+    windows
+        Windows of the training data.
+    roles
+        The bands.
+
+    Returns
+    -------
+    WholeData
+
+    Raises
+    ------
+    ArgumentError
+        No window has a band.
+    """
+    low, spread = [], []
     for role in roles:
         values = [one.image[one.roles.index(role)][one.valid][::7] for one in windows if role in one.roles]
-        first, last = np.percentile(np.concatenate(values), (1.0, 99.0))
+        if not values:
+            raise ArgumentError(
+                f"No training sample has the band {role!r}. Leave it out of bands under [model], or add a sensor that "
+                "has it to sensors under [mixture]."
+            )
+        pixels = np.concatenate(values)
+        first, last = np.percentile(pixels, (1.0, 99.0)) if kind == "percentile" else (pixels.mean(), pixels.std())
         low.append(round(float(first), 6))
-        high.append(round(float(last), 6))
-    return low, high
+        spread.append(round(float(last - first if kind == "percentile" else last), 6))
+    return WholeData(low=tuple(low), spread=tuple(spread), clip=kind == "percentile")

@@ -8,7 +8,7 @@ many sensors and of bands that no sensor has. What a network is fed of a window 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,7 @@ from xcloudmask.training.options import Mixture
 from xcloudmask.training.paste import paste_clouds
 from xcloudmask.training.patchwindow import cut_window
 
-__all__ = ["BandStream", "BandWindow", "window_of"]
+__all__ = ["BandStream", "BandWindows", "window_of"]
 
 _KINDS = ("real", "thumbnails", "clouded", "landscapes", "pasted")
 _TOP_OF_ATMOSPHERE = 0.5
@@ -52,16 +52,8 @@ _VAPOUR_NM = ((1345.0, 1465.0), (1790.0, 1980.0))
 """Where water vapour hides the ground; the simulated air does without. Only the cirrus bands of sensors lie there."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Choice:
-    """What simulated scenes look like."""
-
-    sensors: tuple[str, ...]
-    made_up: float
-
-
-class BandStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
-    """Map from a sample's number to (image, side, allowed, weight).
+class BandWindows:
+    """Windows by their number, before they are made ready for a network.
 
     Parameters
     ----------
@@ -72,19 +64,11 @@ class BandStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]
     backgrounds
         Clear patches.
     mixture
-        Shares.
-    feed
-        What the network takes.
+        Shares, and sensors.
     most
         No more bands than so many are shown at once; 0 shows all that there are, in their order.
-    sensors
-        Of simulated scenes; none for all, and for bands that no sensor has.
-    left_out
-        Sensors that the network must not see: neither simulated, nor patches of them.
     seed
-        Seed of all samples.
-    length
-        Number of samples.
+        Seed of all windows.
 
     Raises
     ------
@@ -103,14 +87,11 @@ class BandStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]
         thumbnails: Sequence[Patch],
         backgrounds: Sequence[Patch],
         mixture: Mixture,
-        feed: BandFeed,
         most: int = 0,
-        sensors: Sequence[str] = (),
-        left_out: Sequence[str] = (),
         seed: int,
-        length: int,
     ) -> None:
-        self.mixture, self.feed, self.most, self.seed, self.length = mixture, feed, most, seed, length
+        self.mixture, self.most, self.seed = mixture, most, seed
+        left_out = {get_sensor(name).name for name in mixture.left_out}
         labelled, thumbnails, backgrounds = (
             [patch for patch in pool if patch.sensor and patch.sensor not in left_out]
             for pool in (labelled, thumbnails, backgrounds)
@@ -121,18 +102,21 @@ class BandStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]
         every = [patch for patch in (*labelled, *thumbnails) if patch.level_known]
         self.backgrounds = [*backgrounds, *(patch for patch in every if patch.is_clear)]
         self.donors = [patch for patch in every if 0.02 < float(((patch.allowed & NOT_CLOUD) == 0).mean()) < 0.75]
-        known = tuple(sensors) or tuple(SENSORS)
-        self._choice = _Choice(
-            sensors=tuple(name for name in known if name not in left_out), made_up=0.0 if sensors else _MADE_UP
-        )
+        self._sensors = [name for name in mixture.sensors or SENSORS if get_sensor(name).name not in left_out]
+        self._made_up = 0.0 if mixture.sensors else _MADE_UP
         self._kinds, self._shares = self._possible_kinds()
+
+    def __call__(self, index: int) -> tuple[BandWindow, np.random.Generator]:
+        """Return a window, and the source of randomness for what comes after it."""
+        rng = np.random.default_rng((self.seed, index))
+        return photographed(self._draw(rng), rng), rng
 
     def _possible_kinds(self) -> tuple[list[str], npt.NDArray[np.float64]]:
         there = {
             "real": bool(self.labelled),
             "thumbnails": bool(self.thumbnails),
             "clouded": bool(self.backgrounds),
-            "landscapes": True,
+            "landscapes": bool(self._sensors),
             "pasted": bool(self.backgrounds and self.donors),
         }
         shares = {kind: share for kind in _KINDS if there[kind] and (share := getattr(self.mixture, kind)) > 0}
@@ -144,21 +128,7 @@ class BandStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]
             )
         return list(shares), np.array(list(shares.values())) / sum(shares.values())
 
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return image, side (what the network is told besides), allowed (y, x) and weight of sample `index`."""
-        rng = np.random.default_rng((self.seed, index))
-        window = photographed(self.draw(rng), rng)
-        known = window.level_known and rng.random() >= self.mixture.level_dropped
-        image, side = self.feed(window, level_known=known, rng=rng)
-        allowed = window.allowed if self.mixture.partial_labels else guess_one(window.allowed)
-        weight = torch.tensor(window.weight, dtype=torch.float32)
-        return torch.from_numpy(image), torch.from_numpy(side), torch.from_numpy(allowed), weight
-
-    def draw(self, rng: np.random.Generator) -> BandWindow:
-        """Return a window before any sensor saw it."""
+    def _draw(self, rng: np.random.Generator) -> BandWindow:
         kind = self._kinds[rng.choice(len(self._kinds), p=self._shares)]
         if kind == "landscapes":
             return self._simulate(self._landscape(rng), rng)
@@ -166,7 +136,7 @@ class BandStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]
         patch = pool[rng.integers(len(pool))]
         if kind == "pasted":
             return self._paste(patch, rng)
-        window = self._picked(self._window(patch, pool, rng), rng)
+        window = self._picked(self._cut(patch, pool, rng), rng)
         if kind != "clouded":
             return window
         for chance, vary in _SURFACES:
@@ -177,7 +147,7 @@ class BandStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]
     def _picked(self, window: BandWindow, rng: np.random.Generator) -> BandWindow:
         return window.picked(choose_bands(window.roles, rng, most=self.most)) if self.most else window
 
-    def _window(self, patch: Patch, pool: Sequence[Patch], rng: np.random.Generator) -> BandWindow:
+    def _cut(self, patch: Patch, pool: Sequence[Patch], rng: np.random.Generator) -> BandWindow:
         image, valid, allowed, resolution_m = cut_window(
             patch,
             [other for other in pool if other.source == patch.source and other.bands == patch.bands],
@@ -189,14 +159,13 @@ class BandStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]
 
     def _landscape(self, rng: np.random.Generator) -> BandWindow:
         size = self.mixture.size_px
-        if rng.random() < self._choice.made_up:
+        if rng.random() < self._made_up:
             bands, resolution_m = _made_up_bands(rng, most=self.most or 13), 20.0
             roles: tuple[str, ...] = ("",) * len(bands)
         else:
-            sensor = get_sensor(self._choice.sensors[rng.integers(len(self._choice.sensors))])
-            picked = range(len(sensor.bands))
+            sensor = get_sensor(self._sensors[rng.integers(len(self._sensors))])
             every = tuple(band.role for band in sensor.bands)
-            chosen = choose_bands(every, rng, most=self.most) if self.most else list(picked)
+            chosen = choose_bands(every, rng, most=self.most) if self.most else range(len(every))
             bands = tuple(sensor.bands[index].wavelength_nm for index in chosen)
             roles = tuple(every[index] for index in chosen)
             resolution_m = min(band.resolution_m for band in sensor.bands)
@@ -237,7 +206,7 @@ class BandStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]
         common = [role for role in patch.bands if role in donor.bands]
         ground, above = (
             one.picked([one.roles.index(role) for role in common])
-            for one in (self._window(patch, self.backgrounds, rng), self._window(donor, self.donors, rng))
+            for one in (self._cut(patch, self.backgrounds, rng), self._cut(donor, self.donors, rng))
         )
         chosen = choose_bands(common, rng, most=self.most) if self.most else range(len(common))
         ground, above = ground.picked(list(chosen)), above.picked(list(chosen))
@@ -256,6 +225,36 @@ class BandStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]
             valid=ground.valid & above.valid,
             weight=min(ground.weight, above.weight),
         )
+
+
+class BandStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
+    """Map from a sample's number to (image, side, allowed, weight).
+
+    Parameters
+    ----------
+    windows
+        Where samples come from.
+    feed
+        What the network takes.
+    length
+        Number of samples.
+    """
+
+    def __init__(self, windows: BandWindows, *, feed: BandFeed, length: int) -> None:
+        self.windows, self.feed, self.length = windows, feed, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return image, side (what the network is told besides), allowed (y, x) and weight of sample `index`."""
+        window, rng = self.windows(index)
+        mixture = self.windows.mixture
+        known = window.level_known and rng.random() >= mixture.level_dropped
+        image, side = self.feed(window, level_known=known, rng=rng)
+        allowed = window.allowed if mixture.partial_labels else guess_one(window.allowed)
+        weight = torch.tensor(window.weight, dtype=torch.float32)
+        return torch.from_numpy(image), torch.from_numpy(side), torch.from_numpy(allowed), weight
 
 
 def window_of(patch: Patch, *, image: npt.NDArray[np.float32] | None = None) -> BandWindow:

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from xcloudmask._files import replace_text
@@ -68,6 +69,7 @@ def build_card(
     sources: Sequence[str],
     start: Start | None = None,
     measured: Mapping[str, float] | None = None,
+    takes: Mapping[str, Any] = MappingProxyType({}),
     command: str = "",
     device: str = "",
 ) -> dict[str, Any]:
@@ -87,6 +89,8 @@ def build_card(
         The model whose weights the training began with.
     measured
         Measures on what was held out; those without a value are left out.
+    takes
+        Fields of the model that differ from those of red, green and near infrared.
     command
         What was typed.
     device
@@ -121,6 +125,7 @@ def build_card(
         "notes": card.notes,
         "attribution": card.attribution,
         "training": describe_run(progress=progress, record=record, start=start, command=command, device=device),
+        **takes,
     }
 
 

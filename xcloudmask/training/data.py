@@ -14,6 +14,7 @@ from xcloudmask._optional import require
 from xcloudmask.errors import InputError, ReadError
 from xcloudmask.sensors import get_sensor
 from xcloudmask.training.labels import ANY, CLEAR, CLOUD, NOT_CLOUD, allowed_from_labels
+from xcloudmask.training.options import BANDS
 
 __all__ = [
     "ALL_BANDS",
@@ -28,7 +29,6 @@ __all__ = [
     "split_holdout",
 ]
 
-BANDS = ("red", "green", "nir")
 WAVELENGTHS_NM = (665.0, 560.0, 842.0)
 ALL_BANDS = ("blue", "green", "red", "nir", "swir16", "swir22", "cirrus")
 """Roles that labelled patches may have, for networks that take more than three."""

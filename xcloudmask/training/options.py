@@ -12,6 +12,8 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 __all__ = [
+    "ANY_BANDS",
+    "BANDS",
     "CONFIG",
     "FINE_TUNING_RATE",
     "LEARNING_RATE",
@@ -25,6 +27,11 @@ __all__ = [
     "TrainConfig",
     "describe_table",
 ]
+
+BANDS = ("red", "green", "nir")
+"""Roles of the bands of the model `default`."""
+ANY_BANDS = "sensei-"
+"""Begins the name of an architecture that takes any bands."""
 
 CONFIG: Mapping[str, int] = MappingProxyType({"bands": 3, "classes": 4, "width": 32, "blocks": 3, "level": 1})
 """Arguments of the U-Net of the model `default`."""
@@ -45,6 +52,9 @@ class ModelOptions:
     """Key of `xcloudmask.models.architectures.ARCHITECTURES`."""
     config: Mapping[str, int] = field(default_factory=lambda: dict(CONFIG))
     """Arguments of the architecture."""
+    bands: tuple[str, ...] = BANDS
+    """Roles of the bands that the network takes, in its order; samples without one of them are fed zeros. Not read
+    where the architecture has SEnSeI in front ("sensei-unet"), which takes any."""
     start: str = ""
     """Model to start from, as `--from`: a name, a card, or weights of this network. A model brings its network along:
     `architecture` and `config` are then not read."""
@@ -144,6 +154,13 @@ class Mixture:
     """Whether windows are brought to other pixel sizes (9 to 50 m); False keeps each patch at its own."""
     partial_labels: bool = True
     """False guesses one class for each partial label: clear for not cloud, thick for cloud."""
+    sensors: tuple[str, ...] = ()
+    """With other bands than red, green and near infrared: sensors of the simulated scenes, keys of
+    `xcloudmask.sensors.SENSORS`; none for all of them, and for bands that no sensor has."""
+    left_out: tuple[str, ...] = ()
+    """With other bands: sensors that are neither simulated nor read, to measure how a network does without them."""
+    most_bands: int = 13
+    """With any bands: no sample shows more than so many."""
     normalize: Literal["zscore", "fixed", "percentile"] = "zscore"
     """"zscore" of each window; "fixed" mean and spread, or "percentile" 1 to 99, of the whole training data."""
 
@@ -215,6 +232,16 @@ class TrainConfig:
     """Table [fit]."""
     card: CardOptions = field(default_factory=CardOptions)
     """Table [card]."""
+
+    @property
+    def any_bands(self) -> bool:
+        """Whether the network takes any bands."""
+        return self.model.architecture.startswith(ANY_BANDS)
+
+    @property
+    def other_bands(self) -> bool:
+        """Whether it takes others than red, green and near infrared: samples are then drawn with all their bands."""
+        return self.any_bands or self.model.bands != BANDS
 
     def to_dict(self) -> dict[str, Any]:
         """Return the tables as plain data, as in the file."""

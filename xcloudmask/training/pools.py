@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from xcloudmask.errors import ArgumentError
 from xcloudmask.training.config import Mixture, TrainConfig
 from xcloudmask.training.cubes import load_cube
-from xcloudmask.training.data import Patch, load_patches, load_rgbn, load_thumbnails, split_holdout
+from xcloudmask.training.data import ALL_BANDS, BANDS, Patch, load_patches, load_rgbn, load_thumbnails, split_holdout
 from xcloudmask.training.nir import clouded_copies, fit_nir_guess
 from xcloudmask.training.stream import SampleStream
 
@@ -64,17 +65,25 @@ def load_pools(folder: Path | None, config: TrainConfig) -> Pools:
         The folder lacks a part, or a cube cannot be read.
     InputError
         A cube has no labels, or not on its grid.
+    ArgumentError
+        Cubes are given, and the network takes other bands than those read of them.
     """
     options = config.data
     every = options.holdout_every
-    patches = [] if folder is None else load_patches(folder, splits=options.splits)
+    if config.other_bands and config.cubes:
+        raise ArgumentError(
+            f"[[cubes]] are read as {', '.join(BANDS)}, and {config.model.name!r} takes other bands. Leave them out."
+        )
+    bands = ALL_BANDS if config.other_bands else BANDS
+    patches = [] if folder is None else load_patches(folder, splits=options.splits, bands=bands)
     labelled, held = split_holdout([patch for patch in patches if patch.split != "background"], every=every)
     backgrounds, _ = split_holdout([patch for patch in patches if patch.split == "background"], every=every)
     thumbnails: list[Patch] = []
     if folder is not None and options.thumbnails:
-        guess = _nir_guess(folder) if options.nir_guess else None
-        thumbnails, _ = split_holdout(load_thumbnails(folder, split="train", guess=guess), every=every)
-        held += split_holdout(load_thumbnails(folder, split="train"), every=every)[1]
+        rgb = config.other_bands
+        guess = _nir_guess(folder) if options.nir_guess and not rgb else None
+        thumbnails, _ = split_holdout(load_thumbnails(folder, split="train", guess=guess, rgb=rgb), every=every)
+        held += split_holdout(load_thumbnails(folder, split="train", rgb=rgb), every=every)[1]
     for cube in config.cubes:
         kept, aside = split_holdout(load_cube(cube), every=every)
         # Simulated clouds need a surface of known reflectance; other clear cubes teach what is clear.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,6 +14,8 @@ from torch import nn
 from xcloudmask.errors import ArgumentError
 from xcloudmask.models.architectures import build
 from xcloudmask.models.devices import resolve_device
+from xcloudmask.training.bandruns import make_band_stream, measure_bands, spec_fields
+from xcloudmask.training.bandstream import BandStream
 from xcloudmask.training.card import build_card, training_sources
 from xcloudmask.training.checkpoint import export, load_network, read_progress
 from xcloudmask.training.config import TrainConfig
@@ -39,7 +42,7 @@ class _Run:
     """Settings, with the network and the rate of the run."""
     folder: Path | None
     pools: Pools
-    stream: SampleStream
+    stream: SampleStream | BandStream
     net: nn.Module
     start: Start | None
     record: Record
@@ -48,7 +51,14 @@ class _Run:
     @property
     def measure(self) -> Callable[[nn.Module], Mapping[str, float]]:
         """Measures a network on what is held out."""
+        if isinstance(self.stream, BandStream):
+            return partial(measure_bands, patches=self.pools.holdout, feed=self.stream.feed)
         return partial(measure, patches=self.pools.holdout, normalizer=self.stream.normalizer)
+
+    @property
+    def takes(self) -> Mapping[str, Any]:
+        """Fields of the model that are not those of red, green and near infrared."""
+        return spec_fields(self.config, self.stream.feed) if isinstance(self.stream, BandStream) else {}
 
     def fit(self, on_step: OnStep | None) -> nn.Module:
         """Run to the end, and average with the start where the configuration says so."""
@@ -145,7 +155,7 @@ def train_model(
         if start:
             raise ArgumentError(f"The pre-training of SEnSeI begins at random. Found --from {start}: leave it out.")
         return pretrain(config, out=out, command=command, device=_device_text(config), on_step=on_step)
-    if config.mixture.normalize != "zscore":
+    if config.mixture.normalize != "zscore" and not config.other_bands:
         raise ArgumentError(
             f"normalize = {config.mixture.normalize!r} is there to be compared with (benchmarks/ablations.py): models "
             'are fed z-scores. Type normalize = "zscore" under [mixture].'
@@ -161,6 +171,7 @@ def train_model(
         sources=training_sources(run.config, data=run.folder, start=run.start),
         start=run.start,
         measured=run.measure(net),
+        takes=run.takes,
         command=command,
         device=_device_text(run.config),
     )
@@ -179,9 +190,15 @@ def _prepare(config: TrainConfig, *, data: Path | None, out: Path, start: str | 
     folder = data or (Path(config.data.folder) if config.data.folder else None)
     pools = load_pools(folder, config)
     length = (options.steps or int(options.minutes * _STEPS_A_MINUTE)) * options.batch
-    stream = make_stream(pools, mixture=config.mixture, seed=options.seed, length=length)
+    stream = _make_stream(pools, config, length=length)
     record = keep_record(out, config, start=begin, pools=pools.by_use())
     return _Run(config=config, folder=folder, pools=pools, stream=stream, net=net, start=begin, record=record, out=out)
+
+
+def _make_stream(pools: Pools, config: TrainConfig, *, length: int) -> SampleStream | BandStream:
+    if config.other_bands:
+        return make_band_stream(pools, config, length=length)
+    return make_stream(pools, mixture=config.mixture, seed=config.fit.seed, length=length)
 
 
 def _resolved(config: TrainConfig, start: Start | None) -> TrainConfig:

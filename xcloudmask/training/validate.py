@@ -15,7 +15,7 @@ from xcloudmask.training.augment import normalize_window
 from xcloudmask.training.data import Patch
 from xcloudmask.training.normalizers import Normalizer
 
-__all__ = ["count_patches", "measure", "predict_window"]
+__all__ = ["count_patches", "mask_of", "measure", "measure_masks", "predict_window"]
 
 _MULTIPLE_PX = 16
 """Sides are filled up to multiples of this, which every stride divides; there is no halo, as in the engine, where one
@@ -54,13 +54,37 @@ def predict_window(
     valid = None if patch.valid.all() else patch.valid
     known = level_known and patch.level_known
     scored, level = normalizer(image, valid, level_known=known, nir=nir and patch.nir)
-    height, width = patch.valid.shape
+    return mask_of(net, scored, level, valid=patch.valid)
+
+
+def mask_of(
+    net: nn.Module, image: npt.NDArray[np.float32], side: npt.NDArray[np.float32], *, valid: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.uint8]:
+    """Predict one window that is ready for the network.
+
+    Parameters
+    ----------
+    net
+        In eval mode.
+    image
+        (band, y, x), normalised.
+    side
+        What the network is told besides, such as the level.
+    valid
+        (y, x).
+
+    Returns
+    -------
+    numpy.ndarray
+        (y, x) uint8 classes, 255 where there is no data.
+    """
+    height, width = valid.shape
     device = next(net.parameters()).device
-    filled = torch.from_numpy(np.pad(scored, [(0, 0), (0, -height % _MULTIPLE_PX), (0, -width % _MULTIPLE_PX)]))
+    filled = torch.from_numpy(np.pad(image, [(0, 0), (0, -height % _MULTIPLE_PX), (0, -width % _MULTIPLE_PX)]))
     with torch.inference_mode():
         batch = filled[None].to(device).contiguous(memory_format=torch.channels_last)
-        logits = net(batch, torch.from_numpy(level)[None].to(device))[0, :, :height, :width]
-    return np.where(patch.valid, logits.argmax(0).cpu().numpy(), NODATA).astype(np.uint8)
+        logits = net(batch, torch.from_numpy(side)[None].to(device))[0, :, :height, :width]
+    return np.where(valid, logits.argmax(0).cpu().numpy(), NODATA).astype(np.uint8)
 
 
 def count_patches(
@@ -106,13 +130,34 @@ def measure(net: nn.Module, patches: Sequence[Patch], *, normalizer: Normalizer 
     dict
         Columns of `xcloudmask.training.history`; none without patches.
     """
+    half = len(patches[::2])
+    ordered = [*patches[::2], *patches[1::2]]
+    masks = (
+        predict_window(net, patch, level_known=index < half, normalizer=normalizer)
+        for index, patch in enumerate(ordered)
+    )
+    return measure_masks(ordered, masks)
+
+
+def measure_masks(patches: Sequence[Patch], masks: Iterable[npt.NDArray[np.uint8]]) -> dict[str, float]:
+    """Compare masks with the labels of patches.
+
+    Parameters
+    ----------
+    patches
+        Labelled patches.
+    masks
+        One for each.
+
+    Returns
+    -------
+    dict
+        Columns of `xcloudmask.training.history`; none without patches.
+    """
     if not patches:
         return {}
-    counts = [
-        *count_patches(net, patches[::2], level_known=True, normalizer=normalizer),
-        *count_patches(net, patches[1::2], level_known=False, normalizer=normalizer),
-    ]
-    result = scores(pool(counts))
+    pairs = zip(patches, masks, strict=True)
+    result = scores(pool([confusion(mask, np.where(patch.valid, patch.allowed, 0)) for patch, mask in pairs]))
     return {
         "holdout_agreement": result.agreement,
         "holdout_cloud_ba": result.cloud_ba,

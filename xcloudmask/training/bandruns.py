@@ -1,0 +1,135 @@
+"""Runs of networks that take other bands than red, green and near infrared: samples, measures, fields of the card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from xcloudmask.errors import ArgumentError
+from xcloudmask.models.openbands import FEWEST_BANDS
+from xcloudmask.training.bandfeed import AnyBands, BandFeed, FixedBands, measure_whole
+from xcloudmask.training.bandstream import BandStream, BandWindows, window_of
+from xcloudmask.training.data import Patch
+from xcloudmask.training.options import TrainConfig
+from xcloudmask.training.pools import Pools
+from xcloudmask.training.validate import mask_of, measure_masks
+
+__all__ = ["make_band_stream", "measure_bands", "spec_fields"]
+
+_ALWAYS = ("red", "green", "blue")
+"""Bands that every sample has; the others are given up where a patch does without."""
+_WINDOWS = 300
+"""Windows that the numbers of the whole training data are measured on."""
+_COARSEST_M = 1000.0
+
+
+def make_band_stream(pools: Pools, config: TrainConfig, *, length: int) -> BandStream:
+    """Build the stream of samples of a configuration.
+
+    Parameters
+    ----------
+    pools
+        Patches, with all their bands.
+    config
+        With ``other_bands``.
+    length
+        Number of samples.
+
+    Returns
+    -------
+    BandStream
+
+    Raises
+    ------
+    ArgumentError
+        The mixture wants data that are not there, or cannot be had for these bands.
+    """
+    mixture = config.mixture
+    if config.any_bands:
+        if mixture.normalize != "zscore" or mixture.most_bands < FEWEST_BANDS:
+            raise ArgumentError(
+                f"A network of any bands is fed reflectance, {FEWEST_BANDS} bands or more. Found normalize = "
+                f"{mixture.normalize!r} and most_bands = {mixture.most_bands} under [mixture]: leave normalize out."
+            )
+        feed = AnyBands(most=mixture.most_bands)
+        return BandStream(_windows(pools, config, most=mixture.most_bands), feed=feed, length=length)
+    windows = _windows(pools, config)
+    roles, numbers = config.model.bands, None
+    if mixture.normalize != "zscore":
+        numbers = measure_whole(mixture.normalize, [windows(index)[0] for index in range(_WINDOWS)], roles)
+    fixed = FixedBands(roles=roles, normalizer=numbers, level_jitter=mixture.level_jitter)
+    return BandStream(windows, feed=fixed, length=length)
+
+
+def _windows(pools: Pools, config: TrainConfig, *, most: int = 0) -> BandWindows:
+    return BandWindows(
+        labelled=pools.labelled,
+        thumbnails=pools.thumbnails,
+        backgrounds=pools.backgrounds,
+        mixture=config.mixture,
+        most=most,
+        seed=config.fit.seed,
+    )
+
+
+def measure_bands(net: nn.Module, patches: Sequence[Patch], *, feed: BandFeed) -> dict[str, float]:
+    """Measure a network in training on patches that the fit does not see, half of them with the level.
+
+    Parameters
+    ----------
+    net
+        In eval mode.
+    patches
+        Labelled patches of known sensors, with all their bands.
+    feed
+        That of the fit.
+
+    Returns
+    -------
+    dict
+        Columns of `xcloudmask.training.history`; none without patches.
+    """
+    known = [patch for patch in patches if patch.sensor]
+    fed = (feed(window_of(patch), level_known=index % 2 == 0) for index, patch in enumerate(known))
+    masks = (mask_of(net, *pair, valid=patch.valid) for patch, pair in zip(known, fed, strict=True))
+    return measure_masks(known, masks)
+
+
+def spec_fields(config: TrainConfig, feed: BandFeed) -> Mapping[str, Any]:
+    """Return the fields of a `xcloudmask.ModelSpec` that tell what a network takes.
+
+    Parameters
+    ----------
+    config
+        With ``other_bands``.
+    feed
+        That of the fit.
+
+    Returns
+    -------
+    Mapping
+    """
+    if not isinstance(feed, FixedBands):
+        return {
+            "any_bands": True,
+            "bands": [],
+            "optional_bands": [],
+            "normalization": "none",
+            "level": False,
+            "resolution_m": [10, _COARSEST_M],
+        }
+    numbers = feed.normalizer
+    fields: dict[str, Any] = {
+        "bands": list(feed.roles),
+        "optional_bands": [role for role in feed.roles if role not in _ALWAYS],
+        "normalization": config.mixture.normalize,
+        "level": numbers is None and bool(config.model.config.get("level", 1)),
+    }
+    if numbers is None:
+        return fields
+    if numbers.clip:
+        high = [low + spread for low, spread in zip(numbers.low, numbers.spread, strict=True)]
+        return {**fields, "low": list(numbers.low), "high": high}
+    return {**fields, "mean": list(numbers.low), "std": list(numbers.spread)}
