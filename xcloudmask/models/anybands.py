@@ -133,7 +133,7 @@ class _OwnBands(nn.Conv2d):
             like.out_channels,
             cast("tuple[int, int]", like.kernel_size),
             cast("tuple[int, int]", like.stride),
-            like.padding,
+            cast("tuple[int, int]", like.padding),
             bias=False,
         )
         self.channels = channels

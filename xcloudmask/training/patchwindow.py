@@ -60,7 +60,7 @@ def _mosaic(
     allowed = np.empty(image.shape[1:], np.uint8)
     for row in range(count):
         for column in range(count):
-            chosen = patch if row == column == 0 else siblings[rng.integers(len(siblings))]
+            chosen = patch if row == column == 0 else siblings[int(rng.integers(len(siblings)))]
             y, x = (int(rng.integers(extent - side + 1)) for extent in chosen.valid.shape)
             cut = (slice(y, y + side), slice(x, x + side))
             place = (slice(row * side, (row + 1) * side), slice(column * side, (column + 1) * side))
