@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks import (  # noqa: F401 - they register themselves
     agreement,
     backends,
+    bands,
     campaign,
     cogs,
     engine,

@@ -23,8 +23,8 @@ def test_unknown_names_are_refused(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["speeed"])
     assert (
-        "expected agreement, backends, campaign, cogs, engine, graph, http_bytes, memory, overlap, seams, speed, "
-        "stores, task" in capsys.readouterr().err
+        "expected agreement, backends, bands, campaign, cogs, engine, graph, http_bytes, memory, overlap, seams, "
+        "speed, stores, task" in capsys.readouterr().err
     )
 
 
