@@ -11,11 +11,12 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from xcloudmask._sensor import Sensor, fold_name
+from xcloudmask._sensor import Band, Sensor, fold_name
 from xcloudmask.errors import BandNotFoundError
+from xcloudmask.sensors.common import COMMON_NM
 from xcloudmask.sensors.registry import BUILT_IN, SENSORS
 
-__all__ = ["BandNames", "Found", "describe", "find_by_name", "match_roles"]
+__all__ = ["BandNames", "Found", "bands_by_code", "describe", "find_by_name", "match_roles"]
 
 _CODE = re.compile(
     r"(?:(?:sr|st|oli|tm|etm)_)?b\d{1,2}a?(?:_\d+m)?"
@@ -227,6 +228,59 @@ def _by_code(names: BandNames, roles: tuple[str, ...], *, open_roles: tuple[str,
     return {}
 
 
+def bands_by_code(names: BandNames) -> tuple[dict[int, tuple[Band, str]], tuple[str, ...]]:
+    """Find what names such as B04 mean, without anybody saying which sensor they are from.
+
+    Parameters
+    ----------
+    names
+        The names of a cube.
+
+    Returns
+    -------
+    dict
+        Position -> the band in the table of a sensor, and how it was found; empty where the sensors that have all these
+        names do not agree.
+    tuple of str
+        The sensors that do not agree.
+
+    Examples
+    --------
+    >>> found, _ = bands_by_code(BandNames(columns=(("variable name", ("B04", "B8A", "SCL")),)))
+    >>> {position: band.role for position, (band, _) in found.items()}
+    {0: 'red', 1: 'nir08'}
+    >>> bands_by_code(BandNames(columns=(("variable name", ("B4", "B5")),)))[1][-1]
+    'hls-s30'
+    """
+    for kind, column in names.columns:
+        coded = {at: text for at, text in enumerate(column) if text and _CODE.fullmatch(fold_name(text))}
+        fitting = _fitting({fold_name(text) for text in coded.values()}, names) if coded else []
+        suiting: list[tuple[Sensor, list[Band]]] = []
+        for sensor in fitting:
+            bands = [band for band in map(sensor.find, coded.values()) if band is not None]
+            if all(_suits(names, at, band) for at, band in zip(coded, bands, strict=True)):
+                suiting.append((sensor, bands))
+        if len({tuple(band.role for band in bands) for _, bands in suiting}) > 1:
+            return {}, tuple(sensor.name for sensor, _ in suiting)
+        if suiting:
+            sensor, bands = suiting[0]
+            how = f"{kind}, {_family(sensor)} naming"
+            return {at: (band, f"{how}: {band.name}") for at, band in zip(coded, bands, strict=True)}, ()
+    return {}, ()
+
+
+def _suits(names: BandNames, position: int, band: Band) -> bool:
+    """Whether no common name of a band speaks against what its code would mean."""
+    others = {fold_name(column[position] or "") for _, column in names.columns} & COMMON_NM.keys()
+    known = set(map(fold_name, (*band.names, *band.roles)))
+    ranges = [COMMON_NM[name] for name in others - known]
+    return all(low <= band.wavelength_nm[1] <= high for low, _, high in ranges)
+
+
+def _family(sensor: Sensor) -> str:
+    return sensor.title.split(" MSI")[0].split(",")[0]
+
+
 def _fitting(codes: set[str], names: BandNames) -> list[Sensor]:
     """Sensors that have all these names, narrowed down by the platform and the layers that came with the bands."""
     fitting = [sensor for sensor in BUILT_IN if codes <= _folded_names(sensor)]
@@ -251,10 +305,9 @@ def _read_codes(kind: str, column: tuple[str | None, ...], roles: tuple[str, ...
 
 
 def _how(kind: str, column: tuple[str | None, ...], role: str, position: int, sensor: Sensor) -> str:
-    family = sensor.title.split(" MSI")[0].split(",")[0]
     band = sensor.find(column[position] or "")
     stands_in = f": {band.name} stands in for {role}" if band is not None and band.role != role else ""
-    return f"{kind}, {family} naming{stands_in}"
+    return f"{kind}, {_family(sensor)} naming{stands_in}"
 
 
 def _ambiguous(names: BandNames, role: str, hits: dict[int, str]) -> BandNotFoundError:

@@ -36,6 +36,12 @@ class CubeBands:
             return self.variables[position]
         return self.array.isel({self.band_dim: position}, drop=True)
 
+    def stacked(self, positions: list[int]) -> xr.DataArray | None:
+        """Return some bands as one array, in that order; None where they are separate."""
+        if self.array is None or positions == list(range(self.count)):
+            return self.array
+        return self.array.isel({self.band_dim: positions})
+
     @property
     def count(self) -> int:
         """Number of bands."""

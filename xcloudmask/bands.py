@@ -15,7 +15,7 @@ from xcloudmask.errors import ArgumentError, ArgumentTypeError, BandNotFoundErro
 from xcloudmask.grid import spatial_dims, time_dim
 from xcloudmask.sensors import SENSORS, get_sensor
 
-__all__ = ["BandChoice", "BandSelection", "declared_sensor", "select_bands"]
+__all__ = ["BandChoice", "BandSelection", "build_selection", "by_position", "declared_sensor", "select_bands"]
 
 BandChoice = Mapping[str, str | int | None] | Sequence[str | int | None]
 """What ``bands=`` takes: role -> name, position or None; or names in the order of the roles."""
@@ -44,6 +44,8 @@ class BandSelection:
     """Per role, its position along the band dimension of the cube (or among its variables); None = given up."""
     sensor: Sensor | None = None
     """Whose bands they are: as the user said, else as the cube declares; None where neither does."""
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Bands that a model of any bands is not fed, and why."""
 
     def __repr__(self) -> str:
         """Return one line."""
@@ -112,7 +114,7 @@ def select_bands(
         raise _missing(
             source, roles, missing, tuple(optional), unknown=_unknown_sensor(cube) if table is None else None
         )
-    return _build(source, roles, chosen, table)
+    return build_selection(source, roles, chosen, table)
 
 
 def declared_sensor(cube: xr.DataArray | xr.Dataset) -> Sensor | None:
@@ -151,9 +153,10 @@ def _unknown_sensor(cube: xr.DataArray | xr.Dataset) -> str | None:
     return next((name for name in _sensor_attrs(cube) if name not in SENSORS), None)
 
 
-def _build(
-    source: CubeBands, roles: tuple[str, ...], chosen: dict[str, Found | None], sensor: Sensor | None
+def build_selection(
+    source: CubeBands, roles: tuple[str, ...], chosen: Mapping[str, Found | None], sensor: Sensor | None
 ) -> BandSelection:
+    """Put the bands that were found together, and refuse those that do not go together."""
     found = [chosen[role] for role in roles]
     arrays = tuple(None if band is None else source.band(band.position) for band in found)
     names = tuple(None if band is None else source.names.title(band.position) for band in found)
@@ -162,18 +165,12 @@ def _build(
         roles=roles,
         names=names,
         arrays=arrays,
-        stack=_stack(source, [band.position for band in found if band is not None]),
+        stack=source.stacked([band.position for band in found if band is not None]),
         band_dim=source.band_dim,
         how=tuple(_GIVEN_UP if band is None else band.how for band in found),
         positions=tuple(None if band is None else band.position for band in found),
         sensor=sensor,
     )
-
-
-def _stack(source: CubeBands, positions: list[int]) -> xr.DataArray | None:
-    if source.array is None or positions == list(range(source.count)):
-        return source.array
-    return source.array.isel({source.band_dim: positions})
 
 
 def _explicit(
@@ -191,7 +188,7 @@ def _explicit(
         elif isinstance(value, str):
             chosen[role] = find_by_name(source.names, role, value)
         else:
-            chosen[role] = _by_position(source, role, value)
+            chosen[role] = by_position(source, role, value)
     return chosen
 
 
@@ -220,7 +217,8 @@ def _check_optional(role: str, optional: tuple[str, ...]) -> None:
         )
 
 
-def _by_position(source: CubeBands, role: str, value: object) -> Found:
+def by_position(source: CubeBands, role: str, value: object) -> Found:
+    """Find the band that the user counted for a role."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
         raise ArgumentTypeError(
             f"bands={{{role!r}: {value!r}}} is a {type(value).__name__}. Expected a name, a position along the band "
