@@ -135,6 +135,9 @@ class Sensei(nn.Module):
 class SenseiDecoder(nn.Module):
     """For the pre-training alone: tells which bands are in a vector of SEnSeI, and what they showed.
 
+    The paper's layers get the vector and the descriptor side by side. Here the descriptor is also turned into a vector
+    that multiplies the first one, as a key does in attention: dense layers take very long to find a product.
+
     Parameters
     ----------
     channels
@@ -152,8 +155,8 @@ class SenseiDecoder(nn.Module):
 
     def __init__(self, *, channels: int = 64, width: int = 128) -> None:
         super().__init__()
-        self.discriminator = nn.Sequential(_dense([channels + _VALUES, width, width, width]), nn.Linear(width, 1))
-        self.estimator = nn.Sequential(_dense([channels + _VALUES, width, width, width]), nn.Linear(width, 1))
+        self.query = nn.Sequential(_dense([_VALUES, channels, channels, channels]), nn.Linear(channels, 2 * channels))
+        self.discriminator, self.estimator = (_head(3 * channels + _VALUES, width) for _ in range(2))
 
     def forward(self, mixed: Tensor, asked: Tensor) -> tuple[Tensor, Tensor]:
         """Return, for each band that is asked about, how surely it was there (0 to 1), and its value.
@@ -165,7 +168,9 @@ class SenseiDecoder(nn.Module):
         asked
             (n, bands, 3) descriptors.
         """
-        both = torch.cat((mixed.unsqueeze(1).expand(-1, asked.shape[1], -1), asked), dim=-1)
+        key, own = self.query(asked).chunk(2, dim=-1)
+        vector = mixed.unsqueeze(1)
+        both = torch.cat((vector.expand_as(key), vector * key, own, asked), dim=-1)
         there: Tensor = self.discriminator(both).squeeze(-1).sigmoid()
         value: Tensor = self.estimator(both).squeeze(-1)
         return there, value
@@ -182,6 +187,12 @@ class _Dense(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         flat = self.linear(x).flatten(end_dim=-2)
         return torch.relu(self.norm(flat)).reshape(*x.shape[:-1], -1)
+
+
+def _head(values_in: int, width: int) -> nn.Sequential:
+    """Without norms, which would hide how large a value is."""
+    hidden = nn.Linear(width, width)
+    return nn.Sequential(nn.Linear(values_in, width), nn.ReLU(), hidden, nn.ReLU(), nn.Linear(width, 1))
 
 
 def _dense(widths: Sequence[int]) -> nn.Sequential:

@@ -7,7 +7,7 @@ the squared error, and thrown away at the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from xcloudmask.training.card import describe_run
 from xcloudmask.training.checkpoint import export, read_progress
 from xcloudmask.training.config import TrainConfig
 from xcloudmask.training.fit import CHECKPOINT, OnStep, fit
+from xcloudmask.training.initial import spread_out
 from xcloudmask.training.options import LEARNING_RATE
 from xcloudmask.training.record import keep_record
 from xcloudmask.training.spectra_stream import SpectraStream
@@ -33,6 +34,8 @@ MEASURES = ("holdout_bands_told", "holdout_reflectance_rmse", "holdout_temperatu
 """What is measured on the way."""
 _STEPS_A_MINUTE = 6000
 """More than any machine does: how long the stream is where the clock ends the run."""
+_FIRST_LOOK = 64
+"""Sets of bands by which the fresh weights are scaled."""
 _HELD_OUT = 256
 """Sets of bands to measure with."""
 _THERMAL_DESCRIPTOR = 1.43
@@ -117,8 +120,7 @@ def measure_autoencoder(net: nn.Module, *, seed: int = 0, sets: int = _HELD_OUT)
     """
     stream = SpectraStream(seed=seed, length=sets, held_out=True)
     device = next(net.parameters()).device
-    parts = zip(*(stream[index] for index in range(sets)), strict=True)
-    values, side, asked, present, truth = (torch.stack(part).to(device) for part in parts)
+    values, side, asked, present, truth = (part.to(device) for part in _stacked(stream, range(sets)))
     there, value = net(values, side, asked)
     inside = present.unsqueeze(-1).expand_as(truth).bool()
     hot = (asked[..., 1] > _THERMAL_DESCRIPTOR).unsqueeze(-1).expand_as(truth)
@@ -165,6 +167,8 @@ def pretrain(
     net = _build(config)
     length = (options.steps or int(options.minutes * _STEPS_A_MINUTE)) * options.batch
     stream = SpectraStream(seed=options.seed, length=length)
+    # By samples that come after those of the fit.
+    spread_out(net, _stacked(stream, range(length, length + _FIRST_LOOK))[:3])
     record = keep_record(out, config, start=None, pools={})
     measure = partial(measure_autoencoder, seed=options.seed)
     net = fit(
@@ -187,6 +191,10 @@ def pretrain(
         ),
     }
     return export(net.sensei, out, card=card)
+
+
+def _stacked(stream: SpectraStream, indices: Iterable[int]) -> list[Tensor]:
+    return [torch.stack(part) for part in zip(*(stream[index] for index in indices), strict=True)]
 
 
 def _build(config: TrainConfig) -> SpectrumAutoencoder:
