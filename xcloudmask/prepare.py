@@ -12,21 +12,36 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xcloudmask.bands import BandSelection, select_bands
+from xcloudmask.bands import BandChoice, BandSelection, select_bands
 from xcloudmask.errors import ChunkError, InputError, NotACubeError
 from xcloudmask.geometry import Geometry, plan_geometry, resolution_factor, upsample_factor
 from xcloudmask.grid import resolution_m, spatial_dims, time_dim
+from xcloudmask.models.openbands import with_bands
 from xcloudmask.models.registry import get_spec
 from xcloudmask.models.spec import ModelSpec
-from xcloudmask.options import Options, scale_pairs
+from xcloudmask.openbands import select_open_bands
+from xcloudmask.options import Options, Scale, scale_pairs
 from xcloudmask.parity.geometry import ocm_geometry
-from xcloudmask.radiometry import band_scales, known_scale, nodata_values, scale_rows
+from xcloudmask.radiometry import BandScale, band_scales, constant_scale, nodata_values, scale_rows
+from xcloudmask.sensors import Sensor
 from xcloudmask.settings import EngineSettings, Output
 from xcloudmask.stacking import add_time, align_planes, stack_planes
 
-__all__ = ["Prepared", "prepare_cube"]
+__all__ = ["Chosen", "Prepared", "choose_bands", "prepare_cube"]
 
 _Constant = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Chosen:
+    """A model and the bands that it is fed."""
+
+    spec: ModelSpec
+    """The model; one of any bands became one of these."""
+    selection: BandSelection
+    """The bands of a cube."""
+    scales: tuple[BandScale, ...] | None = None
+    """What makes reflectance or kelvin of them, where that was found out with the bands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,6 +77,43 @@ class Prepared:
         return self.stack.chunks[0], *self.geometry.chunks
 
 
+def choose_bands(
+    cube: xr.DataArray | xr.Dataset,
+    spec: ModelSpec,
+    *,
+    bands: BandChoice | None = None,
+    sensor: str | Sensor | None = None,
+    scale: Scale | None = None,
+) -> Chosen:
+    """Find the bands of a cube for a model, and make a model of any bands one of these.
+
+    Parameters
+    ----------
+    cube
+        What the user gave.
+    spec
+        The model.
+    bands, sensor, scale
+        As in `xcloudmask.predict`.
+
+    Returns
+    -------
+    Chosen
+
+    Raises
+    ------
+    InputError
+        A band is missing or ambiguous, or too few can be used.
+    ArgumentError, ArgumentTypeError
+        An argument cannot be understood.
+    """
+    if not spec.any_bands:
+        selection = select_bands(cube, roles=spec.bands, optional=spec.optional_bands, bands=bands, sensor=sensor)
+        return Chosen(spec=spec, selection=selection)
+    found = select_open_bands(cube, bands=bands, sensor=sensor, scale=scale)
+    return Chosen(spec=with_bands(spec, found.bands), selection=found.selection, scales=found.scales)
+
+
 def prepare_cube(cube: xr.DataArray | xr.Dataset, options: Options, *, output: Output) -> Prepared:
     """Find bands, nodata, scale and geometry, and stack the bands lazily.
 
@@ -85,11 +137,11 @@ def prepare_cube(cube: xr.DataArray | xr.Dataset, options: Options, *, output: O
     ArgumentError
         An option does not suit the model.
     """
-    spec = get_spec(options.model)
     _check_sizes(cube)
-    selection = select_bands(
-        cube, roles=spec.bands, optional=spec.optional_bands, bands=options.bands, sensor=options.sensor
+    chosen = choose_bands(
+        cube, get_spec(options.model), bands=options.bands, sensor=options.sensor, scale=options.scale
     )
+    spec, selection = chosen.spec, chosen.selection
     template = _template(selection)
     stack, planes, lazy = _stack(selection, template)
     given = (stack.chunks[2], stack.chunks[3])
@@ -109,7 +161,7 @@ def prepare_cube(cube: xr.DataArray | xr.Dataset, options: Options, *, output: O
             step_px=options.stride,
             upsample=upsample_factor(resolution, spec, options.upsample),
         )
-    scale, scales = _scales(options, spec, selection, times=stack.shape[0])
+    scale, scales = _scales(options, chosen, times=stack.shape[0])
     settings = _settings(options, spec, selection, geometry, output=output, scale=scale)
     return Prepared(
         spec=spec,
@@ -168,17 +220,18 @@ def _settings(
 
 
 def _scales(
-    options: Options, spec: ModelSpec, selection: BandSelection, *, times: int
+    options: Options, chosen: Chosen, *, times: int
 ) -> tuple[_Constant | None, npt.NDArray[np.float64] | da.Array | None]:
     """Scale and offset of each band where the model wants them: one for all time steps, or one for each."""
+    spec, selection = chosen.spec, chosen.selection
     scale_pairs(options.scale, spec.bands)
     raw = spec.normalization == "none"
     if not (spec.level or raw):
         return None, None
-    constant = known_scale(selection, sensor=options.sensor, scale=options.scale)
+    found = chosen.scales or band_scales(selection, sensor=options.sensor, scale=options.scale)
+    constant = constant_scale(selection, found)
     if constant is not None:
         return constant, None
-    found = band_scales(selection, sensor=options.sensor, scale=options.scale)
     rows = scale_rows(selection, found, times=times)
     if raw and (rows is None or (isinstance(rows, np.ndarray) and np.isnan(rows).any())):
         missing = [role for role, one in zip(selection.roles, found, strict=True) if one is None] or ["some dates"]

@@ -35,6 +35,8 @@ class Plan:
     """The model."""
     bands: dict[str, str]
     """Band of the model -> band of the cube, and how it was found."""
+    left_out: dict[str, str]
+    """Band of the cube that a model of any bands is not fed -> why."""
     nodata: dict[str, float | None]
     """Band of the model -> declared nodata value."""
     scale: str
@@ -89,6 +91,7 @@ class Plan:
         """
         yield "model", f"{self.model.name} ({self.model.architecture}, sha256 {self.model.sha256[:12]})"
         yield from ((f"band {role}", text) for role, text in self.bands.items())
+        yield from (("left out", f"{name}: {why}") for name, why in self.left_out.items())
         yield (
             "nodata",
             ", ".join(f"{role} {'not declared' if v is None else f'{v:g}'}" for role, v in self.nodata.items()),
@@ -177,6 +180,7 @@ def describe(prepared: Prepared) -> Plan:
             role: f"{name} ({how})" if name is not None else how
             for role, name, how in zip(selection.roles, selection.names, selection.how, strict=True)
         },
+        left_out=dict(selection.left_out),
         nodata={role: next(nodata) for role, there in zip(selection.roles, settings.present, strict=True) if there},
         scale=_scale_text(prepared),
         normalize=_NORMALIZE_TEXT[settings.normalize],

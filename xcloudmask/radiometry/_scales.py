@@ -14,7 +14,7 @@ stands in ``encoding`` was applied on reading (xarray and rioxarray move it ther
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from xcloudmask.radiometry._bandscale import BandScale, along, constant, level1_
 from xcloudmask.radiometry._nodata import APPLIED, number, table_band
 from xcloudmask.sensors import get_sensor
 
-__all__ = ["band_scales", "declared_pair", "kelvin", "known_scale", "leads_to_quantity", "reflective"]
+__all__ = ["band_scales", "constant_scale", "declared_pair", "kelvin", "known_scale", "leads_to_quantity", "reflective"]
 
 _DIMENSIONLESS = ("", "1", "none", "reflectance", "unitless", "dimensionless", "dn", "counts")
 
@@ -125,9 +125,29 @@ def known_scale(
     >>> known_scale(selection, sensor="landsat-oli-c2-l2")
     ((2.75e-05,), (-0.2,))
     """
+    return constant_scale(selection, band_scales(selection, sensor=sensor, scale=scale))
+
+
+def constant_scale(
+    selection: BandSelection, found: Sequence[BandScale | None]
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Return (scale per role, offset per role); None where one is unknown or differs between time steps.
+
+    Parameters
+    ----------
+    selection
+        The bands of a cube.
+    found
+        Their scales, as `band_scales` returns them.
+
+    Returns
+    -------
+    tuple or None
+        0 and 0 for bands given up.
+    """
     pairs = []
-    for array, found in zip(selection.arrays, band_scales(selection, sensor=sensor, scale=scale), strict=True):
-        pair = (0.0, 0.0) if array is None else None if found is None else found.constant
+    for array, one in zip(selection.arrays, found, strict=True):
+        pair = (0.0, 0.0) if array is None else None if one is None else one.constant
         if pair is None:
             return None
         pairs.append(pair)
