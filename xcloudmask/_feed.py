@@ -14,7 +14,7 @@ import numpy.typing as npt
 from xcloudmask._buffers import Buffers
 from xcloudmask.errors import InputError
 from xcloudmask.halo import BlockPlace, Tile
-from xcloudmask.normalize import BandStatistics, level_vector, rescale, statistics, zscore
+from xcloudmask.normalize import BandStatistics, level_vector, rescale, standardised, statistics, zscore
 from xcloudmask.resample import interpolate_valid
 from xcloudmask.settings import EngineSettings
 from xcloudmask.tiles import Image, Job, Places
@@ -54,7 +54,8 @@ def feed(
         (rows, to_rows), (columns, to_columns) = _overlap(job.y, grid[0]), _overlap(job.x, grid[1])
         stats = image.stats
         if stats is None:
-            stats = statistics(*_cut(image, rows, columns))
+            cut = _cut(image, rows, columns)
+            stats = statistics(*cut) if settings.takes_statistics else _nothing(len(image.bands))
         inside = _scaled(to_rows, up), _scaled(to_columns, up)
         target = tiles[index, :, *inside]
         if all(present):
@@ -116,7 +117,7 @@ def _normalised(
     *,
     out: npt.NDArray[np.float32] | None = None,
 ) -> npt.NDArray[np.float32]:
-    """What the network is fed: the z-score, or reflectance as it is."""
+    """What the network is fed: the z-score, or what fixed numbers make of the reflectance."""
     if settings.spec.normalization == "zscore":
         return zscore(pixels, valid, stats, out=out)
     if image.scale is None:
@@ -125,8 +126,14 @@ def _normalised(
             "finite coordinates scale_factor and add_offset for every date. Type predict(cube, scale=(1e-4, 0.0)), or "
             "leave those dates out."
         )
-    scale, offset = image.scale[:, list(settings.present)]
-    return rescale(pixels, valid, scale=scale, offset=offset, out=out)
+    spec = settings.spec
+    scale, offset = standardised(image.scale, spec.zero_and_unit)[:, list(settings.present)]
+    return rescale(pixels, valid, scale=scale, offset=offset, clip=spec.normalization == "percentile", out=out)
+
+
+def _nothing(bands: int) -> BandStatistics:
+    """What is known where nobody asks."""
+    return BandStatistics(0, np.zeros(bands), np.zeros(bands))
 
 
 def _new_tiles(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:

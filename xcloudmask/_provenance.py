@@ -49,8 +49,14 @@ def settings_text(prepared: Prepared) -> str:
     if spec.classes:
         # The file of a foreign model, which the sha256 stands for, does not say what is made of it.
         told |= {"classes": " ".join(spec.classes), "output": spec.output, "normalization": spec.normalization}
-        if spec.mean:
-            told |= {"mean": " ".join(map(repr, spec.mean)), "std": " ".join(map(repr, spec.std))}
         if spec.factory:
             told["factory"] = f"{spec.factory} {json.dumps(dict(spec.config), sort_keys=True)}"
+    if spec.normalization in {"fixed", "percentile"}:
+        # These come from the card, which the sha256 of the weights does not cover.
+        told["normalization"] = spec.normalization
+    told |= {
+        name: " ".join(map(repr, numbers))
+        for name in ("mean", "std", "low", "high")
+        if (numbers := getattr(spec, name))
+    }
     return json.dumps(told, sort_keys=True, separators=(",", ":"))

@@ -21,7 +21,7 @@ from xcloudmask.errors import ChunkError
 from xcloudmask.halo import BlockPlace, snap_chunks
 from xcloudmask.models.process import configured
 from xcloudmask.padding import map_padded, reaches
-from xcloudmask.scene import reduce_scene_moments, scene_moments_block
+from xcloudmask.scene import reduce_scene_moments, scene_moments_block, uses_scene
 from xcloudmask.settings import EngineSettings
 
 __all__ = ["OverlapKind", "map_overlapped", "map_with_halo", "overlap_kind", "predict_graph"]
@@ -72,7 +72,7 @@ def predict_graph(
     stack = stack.rechunk((chunks[0], (stack.shape[_BAND],), chunks[1], chunks[2]))
     # A single chunk has no neighbour to overlap with, and dask refuses a depth larger than the axis.
     depth_y, depth_x = (d if len(c) > 1 else 0 for d, c in zip(depth, chunks[1:], strict=True))
-    tables = [_scene_statistics(stack, settings)] if settings.normalize == "scene" else []
+    tables = [_scene_statistics(stack, settings)] if uses_scene(settings) else []
     if scales is not None:
         tables.append(_along_time(scales, chunks[0]))
     labels = settings.output == "labels"
@@ -213,7 +213,7 @@ class _PredictBlock(_OnBlock):
         block_id: tuple[int, ...],
     ) -> npt.NDArray[Any]:
         rows = [table[:, :, 0, 0] for table in tables]
-        scene = rows.pop(0) if self.settings.normalize == "scene" else None
+        scene = rows.pop(0) if uses_scene(self.settings) else None
         scales = rows.pop(0) if rows else None
         result = predict_block(block, places=self.places(block_id), settings=self.settings, scene=scene, scales=scales)
         return result[0] if self.timeless else result

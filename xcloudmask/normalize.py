@@ -1,4 +1,4 @@
-"""Normalisation of one window of pixels (numpy only): z-score, and the level that the z-score throws away.
+"""Normalisation of one window of pixels (numpy only): z-score, the level that the z-score throws away, fixed scales.
 
 The z-score is taken per band over the valid pixels with the population standard deviation; a constant band divides by
 1, and invalid pixels become 0. It makes any positive gain and any offset per band irrelevant. Method: dynamic z-score
@@ -7,6 +7,7 @@ of OmniCloudMask, Wright et al. (2025), Remote Sensing of Environment, doi:10.10
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ __all__ = [
     "level_vector",
     "moments",
     "rescale",
+    "standardised",
     "statistics",
     "zscore",
 ]
@@ -219,15 +221,42 @@ def zscore(
     return result
 
 
+def standardised(
+    scale: npt.NDArray[np.float64], zero_and_unit: tuple[Sequence[float], Sequence[float]]
+) -> npt.NDArray[np.float64]:
+    """Scale and offset that turn DN into what a network is fed, instead of reflectance.
+
+    Parameters
+    ----------
+    scale
+        (2, band): reflectance = value * scale + offset.
+    zero_and_unit
+        Per band, the reflectance that is fed as 0, and the difference from it that is fed as 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        (2, band) float64.
+
+    Examples
+    --------
+    >>> standardised(np.array([[1e-4], [-0.1]]), ([0.1], [0.5])).round(6).tolist()
+    [[0.0002], [-0.4]]
+    """
+    zero, unit = np.asarray(zero_and_unit, np.float64)
+    return np.stack([scale[0] / unit, (scale[1] - zero) / unit])
+
+
 def rescale(
     bands: npt.NDArray[np.generic],
     valid: npt.NDArray[np.bool_] | None,
     *,
     scale: npt.NDArray[np.float64],
     offset: npt.NDArray[np.float64],
+    clip: bool = False,
     out: npt.NDArray[np.float32] | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Turn DN into reflectance, for networks that take it as it is; invalid pixels become 0.
+    """Turn DN into reflectance, or what `standardised` makes of it; invalid pixels become 0.
 
     Parameters
     ----------
@@ -237,6 +266,8 @@ def rescale(
         (y, x) bool; None where all pixels are valid.
     scale, offset
         (band,) reflectance = value * scale + offset.
+    clip
+        Whether the result is kept between 0 and 1.
     out
         (band, y, x) float32 to write into; None makes one.
 
@@ -256,6 +287,8 @@ def rescale(
         with np.errstate(invalid="ignore", over="ignore"):
             np.multiply(band, scale[index], out=result[index], dtype=np.float64, casting="unsafe")
             result[index] += np.float32(offset[index])
+            if clip:
+                np.clip(result[index], 0.0, 1.0, out=result[index])
     if valid is not None:
         result[:, ~valid] = 0.0
     return result

@@ -225,7 +225,7 @@ def _scales(
     """Scale and offset of each band where the model wants them: one for all time steps, or one for each."""
     spec, selection = chosen.spec, chosen.selection
     scale_pairs(options.scale, spec.bands)
-    raw = spec.normalization == "none"
+    raw = spec.takes_reflectance
     if not (spec.level or raw):
         return None, None
     found = chosen.scales or band_scales(selection, sensor=options.sensor, scale=options.scale)

@@ -232,7 +232,7 @@ def _sizes_text(sizes: tuple[int, ...]) -> str:
 
 def _scale_text(prepared: Prepared) -> str:
     spec, scales = prepared.spec, prepared.scales
-    raw = spec.normalization == "none"
+    raw = spec.takes_reflectance
     if not (spec.level or raw):
         return "not used by the model"
     use = "the model takes reflectance" if raw else "the model gets the level of each band"

@@ -16,9 +16,14 @@ from xcloudmask.normalize import BandStatistics, combine_moments, moments
 from xcloudmask.settings import EngineSettings
 from xcloudmask.tiles import Places, prepare
 
-__all__ = ["reduce_scene_moments", "scene_moments_block"]
+__all__ = ["reduce_scene_moments", "scene_moments_block", "uses_scene"]
 
 _NONE = BandStatistics(0, np.zeros(0), np.zeros(0))
+
+
+def uses_scene(settings: EngineSettings) -> bool:
+    """Whether the pixels of a scene are read once more, for its statistics."""
+    return settings.normalize == "scene" and settings.takes_statistics
 
 
 def scene_moments_block(

@@ -59,6 +59,11 @@ class EngineSettings:
     """Tiles fed at once; None for automatic."""
 
     @property
+    def takes_statistics(self) -> bool:
+        """Whether the model is fed anything that depends on the statistics of windows, tiles or scenes."""
+        return self.spec.normalization == "zscore" or self.spec.level
+
+    @property
     def tile_shape(self) -> tuple[int, int]:
         """Pixels fed to the network along y and x."""
         y, x = (core + 2 * halo for core, halo in zip(self.tile_px, self.halo_px, strict=True))

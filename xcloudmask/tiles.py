@@ -128,7 +128,7 @@ def prepare(
     bands, valid = image, fine_valid
     if settings.factor > 1:
         bands, valid = area_mean(image, fine_valid, settings.factor)
-    if stats is None and settings.normalize == "chunk":
+    if stats is None and settings.normalize == "chunk" and settings.takes_statistics:
         stats = statistics(bands, valid)
     return Image(bands, valid, fine_valid, stats, _known_scale(scale, settings))
 

@@ -42,7 +42,7 @@ def check_native(spec: ModelSpec) -> None:
     ModelError
         A field is set that only foreign models have.
     """
-    given = {"classes": spec.classes, "mean": spec.mean, "factory": spec.factory, "input_px": spec.input_px}
+    given = {"classes": spec.classes, "factory": spec.factory, "input_px": spec.input_px}
     for name, value in given.items():
         if value:
             raise ModelError(
@@ -65,7 +65,6 @@ def check_foreign(spec: ModelSpec) -> None:
         The message says what to type.
     """
     _check_classes(spec)
-    _check_scaling(spec)
     _check_factory(spec)
     _check_shape(spec)
 
@@ -104,32 +103,6 @@ def _check_class(spec: ModelSpec, name: Any) -> None:
             spec,
             f"no class is called {name!r}.{hint}",
             f"Type one of {', '.join(_CLASSES)}, or {IGNORE} for a channel to leave out.",
-        )
-
-
-def _check_scaling(spec: ModelSpec) -> None:
-    if spec.normalization not in {"zscore", "none"}:
-        raise _refused(
-            spec,
-            f"normalization = {spec.normalization!r}",
-            "Type 'zscore', or 'none' for a model of reflectance (with mean = [...] and std = [...] if it needs them).",
-        )
-    if not (spec.mean or spec.std):
-        return
-    bands = len(spec.bands)
-    if len(spec.mean) != bands or len(spec.std) != bands:
-        raise _refused(
-            spec,
-            f"{len(spec.mean)} means and {len(spec.std)} spreads for {bands} bands",
-            "Type mean = [...] and std = [...] with one number for each band, in units of reflectance.",
-        )
-    if not all(value > 0 for value in spec.std):
-        raise _refused(spec, f"std = {list(spec.std)!r}", "Type positive numbers.")
-    if spec.normalization != "none":
-        raise _refused(
-            spec,
-            f"mean and std with normalization = {spec.normalization!r}",
-            "Type normalization = 'none': they apply to reflectance. Leave them out for a model of z-scores.",
         )
 
 

@@ -24,7 +24,10 @@ MEASURE = "measure"
 
 _NUMBERS = {"stride_px", "radius_px", "tile_px", "window_px", "input_px"}
 _SWITCHES = {"exact_halo", "level", "any_bands"}
-_LISTS = {"bands": str, "optional_bands": str, "classes": str, "sources": str, "mean": float, "std": float}
+_LISTS = {
+    **dict.fromkeys(("bands", "optional_bands", "classes", "sources"), str),
+    **dict.fromkeys(("mean", "std", "low", "high"), float),
+}
 _TEXTS = {
     "name",
     "architecture",

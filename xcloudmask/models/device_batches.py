@@ -123,16 +123,12 @@ class Batches:
 
     def _forward(self, group: list[Job], size: int) -> Tensor:
         sent, inside = self._gathered(group, size)
-        stats = self._statistics(group, sent, inside)
-        scales = self._scales(group, size)
-        bands = [band for band, there in enumerate(self.settings.present) if there]
-        if self.settings.spec.normalization == "zscore":
-            tiles = zscore(sent, inside, stats.mean, stats.std, self.numbers)
-        else:
-            tiles = rescale(sent, inside, torch.stack([scales[:, :, band] for band in bands], dim=2), self.numbers)
+        stats = self._statistics(group, sent, inside) if self.settings.takes_statistics else None
+        tiles = self._normalised(group, sent, inside, stats)
         levels = None
-        if self.runner.takes_level:
+        if self.runner.takes_level and stats is not None:
             stats = Statistics(stats.count, self._all_bands(stats.mean), self._all_bands(stats.std))
+            scales = self._along([self.steps[job.image].scales for job in group], size)
             levels = level_vectors(stats, scales).to(self.runner.dtype)
         batch = self._in_layout(self._all_bands(tiles))
         if not self.settings.fast_labels:
@@ -174,9 +170,19 @@ class Batches:
             torch.cat([stats.std for stats in known]),
         )
 
-    def _scales(self, group: list[Job], size: int) -> Tensor:
+    def _normalised(self, group: list[Job], sent: Tensor, inside: Tensor, stats: Statistics | None) -> Tensor:
+        """What the network is fed (size, band, y, x): the z-score, or what fixed numbers make of the reflectance."""
+        spec = self.settings.spec
+        if stats is not None and not spec.takes_reflectance:
+            return zscore(sent, inside, stats.mean, stats.std, self.numbers)
+        gains = self._along([self.steps[job.image].gains for job in group], len(sent))
+        bands = [gains[:, :, band] for band, there in enumerate(self.settings.present) if there]
+        clip = spec.normalization == "percentile"
+        return rescale(sent, inside, torch.stack(bands, dim=2), self.numbers, clip=clip)
+
+    @staticmethod
+    def _along(known: list[Tensor], size: int) -> Tensor:
         """Scale and offset of each tile, (size, 2, band of the model); NaN for unknown."""
-        known = [self.steps[job.image].scales for job in group]
         return torch.stack(known + known[:1] * (size - len(known)))
 
     def _all_bands(self, values: Tensor) -> Tensor:

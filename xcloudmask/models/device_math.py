@@ -244,8 +244,8 @@ def zscore(sent: Tensor, valid: Tensor, mean: Tensor, std: Tensor, numbers: Numb
     return result.mul_(gain[:, :, None, None]).masked_fill_(~valid[:, None], 0.0)
 
 
-def rescale(sent: Tensor, valid: Tensor, scales: Tensor, numbers: Numbers) -> Tensor:
-    """Turn DN into reflectance, for networks that take it as it is; invalid pixels become 0.
+def rescale(sent: Tensor, valid: Tensor, scales: Tensor, numbers: Numbers, *, clip: bool = False) -> Tensor:
+    """Turn DN into reflectance, or what `normalize.standardised` makes of it; invalid pixels become 0.
 
     Parameters
     ----------
@@ -257,6 +257,8 @@ def rescale(sent: Tensor, valid: Tensor, scales: Tensor, numbers: Numbers) -> Te
         (n, 2, band) float64 scale and offset.
     numbers
         What it is.
+    clip
+        Whether the result is kept between 0 and 1.
 
     Returns
     -------
@@ -275,6 +277,8 @@ def rescale(sent: Tensor, valid: Tensor, scales: Tensor, numbers: Numbers) -> Te
         values = numbers.on_device(sent[:, band]).double()
         result[:, band] = (values * scales[:, 0, band, None, None]).float()
     result += scales[:, 1, :, None, None].float()
+    if clip:
+        result.clamp_(0.0, 1.0)
     return result.masked_fill_(~valid[:, None], 0.0)
 
 

@@ -15,6 +15,7 @@ from xcloudmask.errors import InputError
 from xcloudmask.halo import Tile
 from xcloudmask.models.device_math import Numbers, Statistics, statistics, valid_pixels
 from xcloudmask.models.transfer import Uploader
+from xcloudmask.normalize import standardised
 from xcloudmask.settings import EngineSettings
 from xcloudmask.tiles import Job, Places, tiles_along
 
@@ -33,6 +34,8 @@ class Step:
     """For every tile of the step; None where each tile takes its own."""
     scales: Tensor
     """(2, band of the model) float64 scale and offset; NaN where unknown."""
+    gains: Tensor
+    """(2, band of the model) float64 what pixels are multiplied by, and what is added, where reflectance is fed."""
     jobs: list[Job]
     """Tiles that deliver a valid pixel."""
     ready: Any
@@ -85,10 +88,13 @@ class Stepper:
             stats = None
             if scene is not None:
                 stats = _given(scene, sent.device)
-            elif self.settings.normalize == "chunk" and jobs:
+            elif self.settings.normalize == "chunk" and jobs and self.settings.takes_statistics:
                 stats = statistics(sent[None], None if valid is None else valid[None], self.numbers)
-            scales = torch.from_numpy(_known_scale(scale, self.settings, needed=bool(jobs))).to(sent.device)
-            return Step(sent, valid, stats, scales, jobs, self.uploader.event())
+            known = _known_scale(scale, self.settings, needed=bool(jobs))
+            # What is fed is worked out as the numpy path does it.
+            fed = standardised(known, self.settings.spec.zero_and_unit)
+            scales, gains = (torch.from_numpy(part).to(sent.device) for part in (known, fed))
+            return Step(sent, valid, stats, scales, gains, jobs, self.uploader.event())
 
     def _jobs(self, index: int, valid: Tensor | None) -> tuple[list[Job], bool]:
         """Tiles that deliver a valid pixel, and whether all pixels are valid; waits for the copy stream if it must."""
@@ -124,7 +130,7 @@ def _known_scale(
             return np.where(present, scale, 0.0)
     elif settings.scale is not None:
         return np.array([settings.scale, settings.offset], np.float64)
-    if needed and settings.spec.normalization == "none":
+    if needed and settings.spec.takes_reflectance:
         raise InputError(
             f"Model {settings.spec.name!r} takes reflectance, and the scale of a time step is not known. Expected "
             "finite coordinates scale_factor and add_offset for every date. Type predict(cube, scale=(1e-4, 0.0)), or "

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from xcloudmask.errors import ArgumentError
 from xcloudmask.halo import round_up
+from xcloudmask.models._normalspec import NUMBERS
 from xcloudmask.models.registry import get_spec
 from xcloudmask.models.spec import ENSEMBLE, ModelSpec, Voting
 
@@ -79,6 +80,7 @@ def combine(
         radius_px=max(spec.radius_px for spec in specs),
         exact_halo=all(spec.exact_halo for spec in specs),
         normalization=specs[0].normalization,
+        **{name: getattr(specs[0], name) for name in NUMBERS[specs[0].normalization]},
         level=any(spec.level for spec in specs),
         resolution_m=_common_resolution(specs),
         tile_px=round_up(max(spec.tile_px for spec in specs), stride_px),

@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 from xcloudmask._tables import html_table
 from xcloudmask.errors import ModelError
 from xcloudmask.models._foreignspec import FOREIGN, Answer, check_foreign, check_native
+from xcloudmask.models._normalspec import INPUT_TEXT, NUMBERS, Normalization, check_normalization
 from xcloudmask.models.hub import is_address
 
 __all__ = ["CARD_BYTES_MAX", "ENSEMBLE", "FOREIGN", "ModelSpec", "Voting", "bands_text"]
@@ -63,14 +64,22 @@ class ModelSpec:
     """Receptive radius: an input pixel farther away than this changes no output."""
     exact_halo: bool = True
     """False where global layers (attention, squeeze-excite) let every pixel see the whole tile."""
-    normalization: Literal["zscore", "none"] = "zscore"
-    """``"zscore"``, or ``"none"``: the network takes reflectance as it is, and a cube of unknown scale is refused."""
+    normalization: Normalization = "zscore"
+    """What pixels become before the network. ``"zscore"``: that of each band, of a window, tile or scene. Of the other
+    three a cube of unknown scale is refused, and pixels without data are 0 afterwards. ``"fixed"``: (reflectance -
+    `mean`) / `std`. ``"percentile"``: (reflectance - `low`) / (`high` - `low`), kept between 0 and 1. ``"none"``:
+    reflectance as it is."""
     level: bool = False
     """Whether the network also takes log mean and log spread of the reflectance, where the scale is known."""
     mean: tuple[float, ...] = ()
-    """Of a foreign model: per band, what is taken from the reflectance."""
+    """Per band, the reflectance that is fed as 0 (``"fixed"``)."""
     std: tuple[float, ...] = ()
-    """Of a foreign model: per band, what the rest is divided by."""
+    """Per band, the difference from `mean` that is fed as 1."""
+    low: tuple[float, ...] = ()
+    """Per band, the reflectance that is fed as 0, as is all below (``"percentile"``): percentile 1 of what the network
+    was trained on, as a rule."""
+    high: tuple[float, ...] = ()
+    """Per band, the reflectance that is fed as 1, as is all above: percentile 99, as a rule."""
     output: Answer = "logits"
     """What a foreign model returns: ``"logits"``, ``"probabilities"`` or class ``"codes"``."""
     classes: tuple[str, ...] = ()
@@ -128,6 +137,21 @@ class ModelSpec:
             _check_any_bands(self)
         else:
             (check_foreign if self.architecture in FOREIGN else check_native)(self)
+            check_normalization(self)
+
+    @property
+    def takes_reflectance(self) -> bool:
+        """Whether it is fed values in units of reflectance, so that the scale of a cube must be known."""
+        return self.normalization != "zscore"
+
+    @property
+    def zero_and_unit(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Per band, the reflectance that is fed as 0, and the difference from it that is fed as 1."""
+        if self.normalization == "fixed":
+            return self.mean, self.std
+        if self.normalization == "percentile":
+            return self.low, tuple(high - low for low, high in zip(self.low, self.high, strict=True))
+        return (0.0,) * len(self.bands), (1.0,) * len(self.bands)
 
     @property
     def halo_px(self) -> int:
@@ -220,6 +244,8 @@ class ModelSpec:
             left_out |= _FOREIGN_FIELDS
         if not self.any_bands:
             left_out |= {"any_bands"}
+        numbers = ("low", "high") if self.architecture in FOREIGN else ("mean", "std", "low", "high")
+        left_out |= {name for name in numbers if not plain[name]}
         return {key: value for key, value in plain.items() if key not in left_out}
 
     def __repr__(self) -> str:
@@ -248,7 +274,7 @@ def _rows(spec: ModelSpec) -> Iterator[tuple[str, str]]:
     if spec.any_bands:
         yield "input", "reflectance, and brightness temperature in kelvin"
     else:
-        yield "input", _INPUT_TEXT[spec.normalization, spec.level]
+        yield "input", INPUT_TEXT[spec.normalization] + (_LEVEL_TEXT if spec.level else "")
     exact = "" if spec.exact_halo else ", not exact"
     yield "halo", f"{spec.halo_px} px{exact}; stride {spec.stride_px} px"
     yield "tile", f"{spec.tile_px} px; moving window {spec.window_px} px"
@@ -272,20 +298,15 @@ def bands_text(spec: ModelSpec) -> str:
 
 
 _FROZEN = (
-    *("config", "bands", "optional_bands", "mean", "std", "classes"),
+    *("config", "bands", "optional_bands", "mean", "std", "low", "high", "classes"),
     *("resolution_m", "sources", "metrics", "members"),
 )
-_FOREIGN_FIELDS = {"factory", "mean", "std", "output", "classes", "input_px"}
+_FOREIGN_FIELDS = {"factory", "output", "classes", "input_px"}
 
 _TEXT_MAX = 600
 """A table for a glance shows no more characters of a text."""
 
-_INPUT_TEXT = {
-    ("zscore", False): "z-score of each band",
-    ("zscore", True): "z-score of each band, and its level where the scale is known",
-    ("none", False): "reflectance",
-    ("none", True): "reflectance, and the level of each band",
-}
+_LEVEL_TEXT = ", and the level of each band where the scale is known"
 
 
 def _freeze(value: Any) -> Any:
@@ -307,9 +328,8 @@ def _from_fields(card: dict[str, Any]) -> ModelSpec:
 
 def _check_any_bands(spec: ModelSpec) -> None:
     """Refuse what says of single bands: they are chosen later, for each cube."""
-    given = {name: getattr(spec, name) for name in ("bands", "optional_bands", "mean", "std", "classes", "members")}
-    for name, value in given.items():
-        if value:
+    for name in ("bands", "optional_bands", "mean", "std", "low", "high", "classes", "members"):
+        if value := getattr(spec, name):
             raise ModelError(
                 f"Model {spec.name!r} has any_bands and {name}={value!r}. Expected none: bands are chosen for each "
                 f"cube. Type {name}=(), or leave any_bands out for a model of certain bands."
@@ -339,7 +359,7 @@ def _check_members(spec: ModelSpec) -> None:
             raise ModelError(
                 f"Ensemble {spec.name!r}: member {member.name!r} is an ensemble. Give its members instead."
             )
-        for name in ("bands", "normalization"):
+        for name in ("bands", "normalization", *NUMBERS[spec.normalization]):
             if getattr(member, name) != getattr(spec, name):
                 raise ModelError(
                     f"Ensemble {spec.name!r}: member {member.name!r} has {name}={getattr(member, name)!r}, expected "

@@ -24,7 +24,7 @@ from xcloudmask._sensor import Band, Sensor
 from xcloudmask.errors import ModelError
 from xcloudmask.models.backends.openvino_runner import no_telemetry
 from xcloudmask.models.spec import ModelSpec
-from xcloudmask.normalize import level_vector, rescale, statistics, zscore
+from xcloudmask.normalize import level_vector, rescale, standardised, statistics, zscore
 
 __all__ = ["calibration_tiles", "quantised"]
 
@@ -163,7 +163,8 @@ def _tile(spec: ModelSpec, sensor: Sensor, seed: int) -> tuple[Floats, ...]:
     if spec.normalization == "zscore":
         tile = zscore(image, valid, stats)
     else:
-        tile = rescale(image, valid, scale=scale, offset=offset)
+        gain, shift = standardised(np.stack([scale, offset]), spec.zero_and_unit)
+        tile = rescale(image, valid, scale=gain, offset=shift, clip=spec.normalization == "percentile")
     tile[absent] = 0.0
     if not spec.level:
         return (tile[None],)

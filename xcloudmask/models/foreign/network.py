@@ -48,7 +48,8 @@ class ForeignNet(nn.Module):
         self.net, self._spec, self._batch = net, spec, batch
         self.training = False
         for name in ("mean", "std"):
-            values = getattr(spec, name)
+            # With "fixed" the engine does it, before pixels without data become 0.
+            values = getattr(spec, name) if spec.normalization == "none" else ()
             tensor = torch.tensor(values, dtype=torch.float32).reshape(1, -1, 1, 1) if values else None
             self.register_buffer(f"_{name}", tensor, persistent=False)
 
