@@ -27,14 +27,15 @@ from xcloudmask.errors import ArgumentError, InputError, WeightsError
 from xcloudmask.geometry import plan_geometry, resolution_factor
 from xcloudmask.halo import BlockPlace
 from xcloudmask.models.devices import resolve_device
+from xcloudmask.models.openbands import OpenBand, with_bands
 from xcloudmask.models.registry import get_spec
 from xcloudmask.models.runner import Runner
 from xcloudmask.models.spec import ENSEMBLE, ModelSpec
 from xcloudmask.settings import EngineSettings
 from xcloudmask.tiles import jobs, prepare
-from xcloudmask.training.data import BANDS, Patch
+from xcloudmask.training.data import Patch, patch_wavelengths
 
-__all__ = ["Predictor", "checkpoint_model", "predict_patch", "predictor"]
+__all__ = ["Predictor", "checkpoint_model", "predict_patch", "predictor", "spec_for_patch"]
 
 Predictor = Callable[[Patch], npt.NDArray[np.uint8]]
 """From a patch to its (y, x) uint8 mask; it must not look at the labels."""
@@ -90,7 +91,40 @@ def predictor(
     return partial(_predict_model, spec=get_spec(model), device=resolve_device(device), precision=precision)
 
 
+def spec_for_patch(spec: ModelSpec, patch: Patch) -> ModelSpec:
+    """Return what a model is for the bands of a patch: a model of any bands becomes one of these.
+
+    Parameters
+    ----------
+    spec
+        The model.
+    patch
+        The image; its sensor must be known where the model takes any bands.
+
+    Returns
+    -------
+    ModelSpec
+        The same where the model takes certain bands.
+
+    Raises
+    ------
+    InputError
+        The wavelengths of the bands are not known.
+    ArgumentError
+        The patch has fewer than three bands.
+    """
+    if not spec.any_bands:
+        return spec
+    bands = [
+        OpenBand(name=role, wavelength_nm=wavelength_nm)
+        for role, wavelength_nm in zip(patch.bands, patch_wavelengths(patch), strict=True)
+        if patch.nir or role != "nir"
+    ]
+    return with_bands(spec, bands)
+
+
 def _predict_model(patch: Patch, *, spec: ModelSpec, device: str, precision: str) -> npt.NDArray[np.uint8]:
+    spec = spec_for_patch(spec, patch)
     settings = replace(_settings(patch, spec), device=device, precision=precision)
     mask: npt.NDArray[np.uint8] = predict_block(_block(patch, spec), places=_places(patch), settings=settings)[0]
     return mask
@@ -138,7 +172,7 @@ def _settings(patch: Patch, spec: ModelSpec) -> EngineSettings:
         step_px=None,
     )
     present = _present(patch, spec)
-    known = spec.level and patch.level_known
+    known = spec.takes_reflectance or (spec.level and patch.level_known)
     return EngineSettings(
         spec=spec,
         factor=geometry.factor,
@@ -152,21 +186,22 @@ def _settings(patch: Patch, spec: ModelSpec) -> EngineSettings:
 
 
 def _present(patch: Patch, spec: ModelSpec) -> tuple[bool, ...]:
-    unknown = [band for band in spec.bands if band not in BANDS]
-    if unknown:
+    there = [band in patch.bands and (patch.nir or band != "nir") for band in spec.bands]
+    missing = [band for band, found in zip(spec.bands, there, strict=True) if not found]
+    needed = [band for band in missing if band not in spec.optional_bands]
+    if needed:
         raise InputError(
-            f"Model {spec.name!r} takes the band {unknown[0]!r}. Labelled patches are read as {', '.join(BANDS)}: "
-            "predict cubes with it, and compare their masks with labels (xcloudmask evaluate --mask --labels)."
+            f"Model {spec.name!r} cannot do without the band {needed[0]!r}. The patch {patch.name!r} has "
+            f"{', '.join(patch.bands)}{'' if patch.nir else ' (near infrared is empty)'}. Predict cubes with it, and "
+            "compare their masks with labels (xcloudmask evaluate --mask --labels)."
         )
-    if not patch.nir and "nir" in spec.bands and "nir" not in spec.optional_bands:
-        raise InputError(f"Model {spec.name!r} cannot do without near infrared, and {patch.name} has none.")
-    return tuple(patch.nir or band != "nir" for band in spec.bands)
+    return tuple(there)
 
 
 def _block(patch: Patch, spec: ModelSpec) -> npt.NDArray[np.generic]:
     """(1, band, y, x) of the bands that are present, NaN where the patch has no data."""
     present = _present(patch, spec)
-    image = patch.image[[BANDS.index(band) for band, there in zip(spec.bands, present, strict=True) if there]]
+    image = patch.image[[patch.bands.index(band) for band, there in zip(spec.bands, present, strict=True) if there]]
     if patch.valid.all():
         return image[None]
     return np.where(patch.valid, image.astype(np.float32), np.float32(np.nan))[None]
