@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from test_cli_evaluate import run
 from test_score import write_folder
 
 from benchmarks import bands, bandsets
-from xcloudmask.evaluate import Bootstrap
+from xcloudmask.evaluate import Bootstrap, confusion
 from xcloudmask.models.anybands import SenseiNet
 from xcloudmask.models.registry import get_spec
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.sensors import get_sensor
 from xcloudmask.training.data import ALL_BANDS, load_patches
+from xcloudmask.training.score import predict_patch
 
 CONFIG = {"width": 8, "blocks": 1}
 
@@ -147,3 +149,24 @@ def test_the_table_of_speed(tmp_path, capsys):
     lines = (tmp_path / "speed.md").read_text().splitlines()
     assert [line.split(" | ")[0] for line in lines[4:]] == ["| 3", "| 8", "| 13"]
     assert "float32" in capsys.readouterr().out
+
+
+def test_the_command_measures_a_model_of_any_bands(tmp_path, folder, any_bands):
+    card, target = tmp_path / "any.json", tmp_path / "out.json"
+    card.write_text(json.dumps(any_bands.to_dict()))
+    line = ("--data", folder, "--split", "mine", "--model", card, "--level", "known", "--draws", 5, "--json", target)
+    result = run(*line, "--against", "default", "--worst", tmp_path / "worst.png")
+    assert result.exit_code == 0, result.output
+    content = json.loads(target.read_text())
+    patches = load_patches(folder, splits=("mine",), bands=ALL_BANDS)
+    for patch, image in zip(patches, content["results"]["known"]["patches"], strict=True):
+        mask = predict_patch(any_bands, patch, level_known=True)
+        assert image["confusion"] == confusion(mask, patch.allowed).to_dict()
+    # Beside it, the default model sees red, green and near infrared, wherever they stand in the patch.
+    theirs = content["against"]["default"]["known"]["theirs"]["patches"]
+    narrow = load_patches(folder, splits=("mine",))
+    masks = [predict_patch("default", patch, level_known=True) for patch in narrow]
+    assert [one["confusion"] for one in theirs] == [
+        confusion(mask, patch.allowed).to_dict() for mask, patch in zip(masks, narrow, strict=True)
+    ]
+    assert run(*line, "--without-nir").exit_code == 0
