@@ -197,6 +197,11 @@ class ModelSpec:
             raise ModelError(f"{path} is larger than {CARD_BYTES_MAX} bytes, the most that a model card may have.")
         try:
             card = json.loads(content)
+            if card.get("architecture") == "sensei":
+                raise ModelError(
+                    f"{path} is of SEnSeI alone, which predicts nothing: it is where a training starts. Type: "
+                    f"xcloudmask train any-bands --from {path}"
+                )
             return _from_fields(card).located(lambda name: str(path.parent.resolve() / name))
         except (ValueError, TypeError, AttributeError) as error:
             raise ModelError(f"{path} is no model card: {error}") from error
