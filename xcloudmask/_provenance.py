@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from xcloudmask.models.loading import WAVELENGTHS
 from xcloudmask.prepare import Prepared
 
 __all__ = ["settings_text"]
@@ -51,6 +52,11 @@ def settings_text(prepared: Prepared) -> str:
         told |= {"classes": " ".join(spec.classes), "output": spec.output, "normalization": spec.normalization}
         if spec.factory:
             told["factory"] = f"{spec.factory} {json.dumps(dict(spec.config), sort_keys=True)}"
+    wavelengths_nm = dict(spec.config).get(WAVELENGTHS)
+    if wavelengths_nm:
+        # Cubes have such bands under any name and in any order; what they are is what changes the codes.
+        told["bands"] = " ".join(f"{centre:g}" for _, centre, _ in sorted(wavelengths_nm)) + " nm"
+        return json.dumps(told, sort_keys=True, separators=(",", ":"))
     if spec.normalization in {"fixed", "percentile"}:
         # These come from the card, which the sha256 of the weights does not cover.
         told["normalization"] = spec.normalization

@@ -99,7 +99,7 @@ def _ranges(values: Sequence[Any]) -> tuple[list[tuple[float, float, float] | No
     ranges: list[tuple[float, float, float] | None] = []
     for value in values:
         parts = list(value) if isinstance(value, list | tuple | np.ndarray) else [value]
-        if parts and isinstance(parts[-1], str):
+        if len(parts) > 1 and isinstance(parts[-1], str):
             unit = parts.pop()
         numbers = [_number(part) for part in parts]
         known = [number for number in numbers if number is not None]

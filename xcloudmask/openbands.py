@@ -122,7 +122,7 @@ def select_open_bands(
         left_out |= _copies(wanted, kept)
     if len(kept) < FEWEST_BANDS or (bands is not None and refused):
         raise no_values([one.name for one in kept], refused)
-    left_out = refused | left_out
+    left_out |= refused
     scale_pairs(scale, tuple(one.name for one in kept))
     return OpenSelection(
         selection=_selection(source, kept, table, left_out),

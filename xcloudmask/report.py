@@ -17,6 +17,7 @@ from xcloudmask.graph_ocm import ocm_layout, ocm_tasks
 from xcloudmask.models.backends.choice import Engine, resolve_engine
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.prepare import Prepared
+from xcloudmask.settings import EngineSettings
 
 __all__ = ["Plan", "describe"]
 
@@ -183,7 +184,7 @@ def describe(prepared: Prepared) -> Plan:
         left_out=dict(selection.left_out),
         nodata={role: next(nodata) for role, there in zip(selection.roles, settings.present, strict=True) if there},
         scale=_scale_text(prepared),
-        normalize=_NORMALIZE_TEXT[settings.normalize],
+        normalize=_normalize_text(settings),
         shape={str(dim): size for dim, size in prepared.template.sizes.items()},
         resolution_m=prepared.resolution,
         factor=geometry.factor,
@@ -212,6 +213,12 @@ _NORMALIZE_TEXT = {
     "scene": "z-score per time step over the whole scene, in two passes: the same labels for every layout of chunks",
     "ocm": "z-score per patch and band, as OmniCloudMask does: the same labels for every layout of chunks",
 }
+
+
+def _normalize_text(settings: EngineSettings) -> str:
+    if settings.takes_statistics:
+        return _NORMALIZE_TEXT[settings.normalize]
+    return f"{settings.normalize}: the model takes no statistics of the cube"
 
 
 def _resolution_text(resolution: tuple[float, float] | None, factor: int, upsample: int) -> str:

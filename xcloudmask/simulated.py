@@ -13,6 +13,7 @@ from dask import base as dask_base
 from xcloudmask._sensor import Sensor
 from xcloudmask.errors import ArgumentError
 from xcloudmask.evaluate import Bootstrap, Counted, Evaluation, confusion, pool, sets_from_labels, summarise
+from xcloudmask.models.openbands import FEWEST_BANDS
 from xcloudmask.models.registry import get_spec
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.predict import predict
@@ -66,7 +67,8 @@ def evaluate_simulated(
     seeds
         One scene of two dates for each.
     levels
-        "known" leaves the scale of the values on the cube, "unknown" takes it away.
+        "known" leaves the scale of the values on the cube, "unknown" takes it away. Models that take reflectance need
+        it.
     device, precision
         As in `xcloudmask.predict`.
     how
@@ -101,11 +103,13 @@ def evaluate_simulated(
     if unknown or not seeds:
         raise ArgumentError(f"levels={list(levels)}, seeds={list(seeds)}: expected 'known', 'unknown', and a seed.")
     spec = get_spec(model)
+    if spec.any_bands and "unknown" in levels:
+        raise ArgumentError(f"Model {spec.name!r} takes reflectance. Expected levels=['known'].")
     chosen = [get_sensor(name) for name in (usable_sensors(spec) if sensors is None else sensors)]
     counted: dict[str, list[Counted]] = {level: [] for level in levels}
     for sensor in chosen:
         for seed in seeds:
-            cube, truth = simulated_scene(sensor, bands=spec.bands, seed=seed)
+            cube, truth = simulated_scene(sensor, bands=None if spec.any_bands else spec.bands, seed=seed)
             for level in levels:
                 mask = _mask(cube, sensor, spec, level=level, device=device, precision=precision)
                 counted[level].append(_count(mask, truth, sensor=sensor.name, seed=seed))
@@ -115,7 +119,7 @@ def evaluate_simulated(
 
 
 def simulated_scene(
-    sensor: Sensor, *, bands: Sequence[str], seed: int, size_px: int | None = None
+    sensor: Sensor, *, bands: Sequence[str] | None, seed: int, size_px: int | None = None
 ) -> tuple[xr.Dataset, npt.NDArray[np.uint8]]:
     """Draw the scene of a seed.
 
@@ -124,7 +128,7 @@ def simulated_scene(
     sensor
         Its sensor.
     bands
-        Bands in any spelling of the sensor's table.
+        Bands in any spelling of the sensor's table; None for all.
     seed
         Of the scene.
     size_px
@@ -160,6 +164,8 @@ def usable_sensors(spec: ModelSpec) -> list[str]:
     >>> "modis-09" in usable_sensors(get_spec("default"))
     True
     """
+    if spec.any_bands:
+        return [name for name, sensor in SENSORS.items() if len(sensor.bands) >= FEWEST_BANDS]
     needed = set(spec.bands) - set(spec.optional_bands)
     return [name for name, sensor in SENSORS.items() if needed <= {band.role for band in sensor.bands}]
 
@@ -196,7 +202,7 @@ def _mask(
     if level == "unknown":
         for variable in fed.data_vars.values():
             variable.attrs = {"nodata": variable.attrs["nodata"]}
-    options = {"device": device, "precision": precision}
+    options = {"device": device, "precision": precision, "sensor": sensor if spec.any_bands else None}
     return predict(fed, model=spec, upsample=_is_coarse(sensor), **options).values  # type: ignore[arg-type]
 
 

@@ -49,9 +49,11 @@ BandOption = Annotated[
     list[str] | None,
     typer.Option(
         "--band",
+        "--bands",
         metavar="ROLE=NAME",
         show_default=False,
-        help="Which band plays which role, such as red=B04; nir=none does without. Repeat for each band.",
+        help="Which band plays which role, such as red=B04; nir=none does without. Repeat for each band. Names alone, "
+        "such as B02,B03,B04: in the order of the model, or those that a model of any bands is fed.",
     ),
 ]
 SensorOption = Annotated[
@@ -164,6 +166,8 @@ def predict_arguments(
     --------
     >>> _bands(["red=B04", "nir=none", "green=2"])
     {'red': 'B04', 'nir': None, 'green': 'band_2'}
+    >>> _bands(["B02,B03", "B04"])
+    ['B02', 'B03', 'B04']
     """
     return {
         "model": _model(model),
@@ -224,17 +228,23 @@ def _model(text: str) -> Any:
     return ModelSpec.from_card(Path(text))
 
 
-def _bands(pairs: list[str] | None) -> dict[str, str | None] | None:
+def _bands(pairs: list[str] | None) -> dict[str, str | None] | list[str] | None:
     if not pairs:
         return None
+    if not any("=" in pair for pair in pairs):
+        return [_band_name(text.strip()) for pair in pairs for text in pair.split(",") if text.strip()]
     bands: dict[str, str | None] = {}
     for pair in pairs:
         role, equals, name = pair.partition("=")
         if not (role and equals and name):
             raise usage_error(f"--band {pair}: expected ROLE=NAME. Type: --band red=B04, or --band nir=none")
-        # Bands of a file without names are called band_1, band_2, ... by `open_cube`.
-        bands[role] = None if name.casefold() == "none" else f"band_{name}" if name.isdigit() else name
+        bands[role] = None if name.casefold() == "none" else _band_name(name)
     return bands
+
+
+def _band_name(text: str) -> str:
+    """Bands of a file without names are called band_1, band_2, ... by `open_cube`."""
+    return f"band_{text}" if text.isdigit() else text
 
 
 def _nodata(texts: list[str] | None) -> float | dict[str, float] | None:

@@ -167,9 +167,10 @@ def _picture_cube(cube: xr.Dataset, arguments: dict[str, Any]) -> xr.Dataset:
     from xcloudmask.bands import select_bands
     from xcloudmask.errors import BandNotFoundError
 
+    given = arguments["bands"]
     shown: dict[str, xr.Variable] = {}
     for role in ("red", "green", "blue", "nir"):
-        name = (arguments["bands"] or {}).get(role)
+        name = given.get(role) if isinstance(given, dict) else None
         chosen = {} if name is None else {role: name}
         try:
             selection = select_bands(cube, roles=(role,), bands=chosen or None, sensor=arguments["sensor"])

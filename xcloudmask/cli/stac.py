@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import xarray as xr
@@ -14,6 +14,9 @@ from xcloudmask.cli import _options as opt
 from xcloudmask.cli._masking import AppendOption, OverwriteOption, QuietOption, write_lazily
 from xcloudmask.cli._outputs import OUTPUT_HELP, check_output
 from xcloudmask.cli._report import reporting, stderr, stdout, usage_error
+
+if TYPE_CHECKING:
+    from xcloudmask.models.spec import ModelSpec
 
 __all__ = ["stac"]
 
@@ -220,19 +223,26 @@ def _load(
     from xcloudmask.models.registry import get_spec
     from xcloudmask.stac import CATALOGUES, HrefPolicy, load
 
-    chosen: dict[str, str | None] = arguments["bands"] or {}
-    names = [chosen.get(role, role) for role in get_spec(arguments["model"]).bands]
     known = CATALOGUES.get(url.casefold())
     signing: Any = sign or (known.sign if known is not None else None)
     return load(
         items,
-        bands=[name for name in names if name is not None],
+        bands=_band_names(get_spec(arguments["model"]), arguments["bands"]),
+        model=arguments["model"],
         sensor=arguments["sensor"],
         sign=signing,
         policy=HrefPolicy(hosts=hosts, allow_private=allow_private),
         **area,
         **options,
     )
+
+
+def _band_names(spec: ModelSpec, chosen: dict[str, str | None] | list[str] | None) -> list[str] | None:
+    """Names of the bands to load; None for those that the model takes."""
+    if chosen is None or isinstance(chosen, list):
+        return chosen
+    names = list(chosen.values()) if spec.any_bands else [chosen.get(role, role) for role in spec.bands]
+    return [name for name in names if name is not None]
 
 
 def _bbox(text: str | None) -> tuple[float, ...] | None:

@@ -19,6 +19,7 @@ import xarray as xr
 from xcloudmask._optional import available, require
 from xcloudmask.errors import ArgumentError
 from xcloudmask.models.registry import get_spec
+from xcloudmask.models.spec import ModelSpec
 from xcloudmask.run.config import CampaignConfig
 from xcloudmask.run.task import WHOLE_STEP, Job, Task
 
@@ -28,6 +29,8 @@ PROCESS_BYTES = 550_000_000
 """What a worker takes beside its tasks: 0.42 GB with distributed, torch, GDAL and the default model loaded (measured on
 Linux, Python 3.11), and room for caches."""
 _SAMPLE_PX = 1024
+_MANY_BANDS = 12
+"""Bands that a model of any is measured with where the configuration names none: those of Sentinel-2 Level-2A."""
 _ROUNDS = 2
 
 
@@ -184,16 +187,28 @@ def measure_predict(job: Job, *, resolution_m: float = 10.0) -> float:
     spec = get_spec(job.model)
     pixels = np.random.default_rng(0).integers(200, 9000, (_SAMPLE_PX, _SAMPLE_PX), dtype=np.uint16)
     attrs = {"scale_factor": 1e-4, "add_offset": 0.0}
-    given = job.options.get("bands")
-    names = [given.get(role, role) if isinstance(given, dict) else role for role in spec.bands]
-    bands = {str(name): (("y", "x"), pixels, attrs) for name in names if name is not None}
+    bands = {name: (("y", "x"), pixels, attrs | more) for name, more in _made_up_bands(job, spec)}
     places = np.arange(_SAMPLE_PX) * resolution_m
     cube = xr.Dataset(bands, coords={"y": places[::-1], "x": places})
-    options = {name: value for name, value in job.options.items() if name not in ("sensor", "resolution_m")}
+    left_out = ("sensor", "resolution_m", *(("bands", "scale", "nodata") if spec.any_bands else ()))
+    options = {name: value for name, value in job.options.items() if name not in left_out}
     options |= {"model": spec, "resolution_m": resolution_m}
     with _one_thread():
         seconds = [_timed(lambda: predict(cube, **options)) for _ in range(_ROUNDS)]
     return min(seconds) / (_SAMPLE_PX**2 / 1e6)
+
+
+def _made_up_bands(job: Job, spec: ModelSpec) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yield the names of the bands that a model is fed, with a wavelength where it takes any: their number counts."""
+    given = job.options.get("bands")
+    if spec.any_bands:
+        for index in range(len(job.reading.get("bands") or given or ()) or _MANY_BANDS):
+            yield f"b{index}", {"wavelength_nm": 450.0 + 100.0 * (index % 20)}
+        return
+    for role in spec.bands:
+        name = given.get(role, role) if isinstance(given, dict) else role
+        if name is not None:
+            yield str(name), {}
 
 
 def measure_read(task: Task) -> float:

@@ -18,13 +18,12 @@ from dask.base import compute
 
 from xcloudmask._optional import require
 from xcloudmask._version import __version__
-from xcloudmask.bands import select_bands
 from xcloudmask.errors import ArgumentError, ArgumentTypeError, InputError, ReadError, XCloudMaskError
 from xcloudmask.grid import spatial_dims, time_dim
 from xcloudmask.models.registry import get_spec
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.options import Options
-from xcloudmask.prepare import Prepared, prepare_cube
+from xcloudmask.prepare import Prepared, choose_bands, prepare_cube
 from xcloudmask.run.blocks import block_chunks
 from xcloudmask.run.faults import FatalError
 from xcloudmask.run.task import Job, Task
@@ -276,9 +275,8 @@ def _at_time(cube: xr.Dataset, time: str, path: str) -> xr.Dataset:
 
 def _select(cube: xr.Dataset, options: Options) -> tuple[xr.DataArray | None, ...]:
     spec = get_spec(options.model)
-    return select_bands(
-        cube, roles=spec.bands, optional=spec.optional_bands, bands=options.bands, sensor=options.sensor
-    ).arrays
+    chosen = choose_bands(cube, spec, bands=options.bands, sensor=options.sensor, scale=options.scale)
+    return chosen.selection.arrays
 
 
 # --- STAC items ---
@@ -292,9 +290,10 @@ def _open_items(task: Task, options: Options, spec: ModelSpec) -> OpenStep:
 
     reading = _checked(task.job.reading, _LOADING, "STAC items")
     policy, sign = _policy(task.job), resolve_sign(reading.get("sign"))
+    items = _items(task)
     scenes, _ = inspect_scenes(
-        _items(task),
-        reading.get("bands") or _wanted_bands(options, spec),
+        items,
+        reading.get("bands") or _wanted_bands(options, spec, items, sensor=reading.get("sensor")),
         sensor=reading.get("sensor"),
         policy=policy,
         sign=sign,
@@ -348,10 +347,17 @@ def _items(task: Task) -> list[Any]:
         raise InputError(f"{task.name}: a source is no STAC item ({error!r:.200}). Plan again.") from error
 
 
-def _wanted_bands(options: Options, spec: ModelSpec) -> list[str]:
+def _wanted_bands(options: Options, spec: ModelSpec, items: Sequence[Any], *, sensor: str | None) -> list[str]:
     """Names of the bands to load: what the options call them, else roles."""
-    given = options.bands if options.bands is not None else {}
-    names = [given.get(role, role) for role in spec.bands] if isinstance(given, Mapping) else list(given)
+    from xcloudmask.stac.openbands import wanted_names
+
+    given = options.bands
+    if given is None:
+        return wanted_names(spec, items, sensor=sensor)
+    if isinstance(given, Mapping):
+        names = list(given.values()) if spec.any_bands else [given.get(role, role) for role in spec.bands]
+    else:
+        names = list(given)
     return [str(name) for name in names if name is not None]
 
 

@@ -85,7 +85,7 @@ class _Looker:
 
         source = config.source
         self._source, self._utm = source, config.store.layout == "utm"
-        self._names = band_names(config)
+        self._named = band_names(config)
         self._sensor = None if source.sensor is None else get_sensor(source.sensor)
         self._policy = HrefPolicy(**policy_of(source) | {"allow_files": False})
         self._sign = resolve_sign(source.sign)
@@ -117,11 +117,17 @@ class _Looker:
 
         def build() -> Source:
             scenes, _ = inspect_scenes(
-                [item], self._names, sensor=self._sensor, policy=self._policy, sign=self._sign, skip=False
+                [item], self._names(item), sensor=self._sensor, policy=self._policy, sign=self._sign, skip=False
             )
             return self._row(item, scenes[0].sources, list(scenes[0].grids.values()))
 
         return _or_skip(item, build)
+
+    def _names(self, item: pystac.Item) -> list[str]:
+        """Names of the bands to read: those of the configuration, or all of the item for a model that takes any."""
+        from xcloudmask.stac.openbands import all_roles
+
+        return self._named or all_roles([item], sensor=self._sensor)
 
     def _assets(self, item: pystac.Item) -> dict[str, AssetSource]:
         from xcloudmask.stac.assets import find_source
@@ -130,7 +136,7 @@ class _Looker:
         from xcloudmask.stac.scenes import item_policy
 
         sensor = self._sensor or sensor_of(item)
-        found = {name: find_source(item, name, sensor) for name in self._names}
+        found = {name: find_source(item, name, sensor) for name in self._names(item)}
         guard_items([item], [one.asset for one in found.values()], policy=item_policy(item, self._policy))
         return found
 
@@ -183,12 +189,17 @@ class _Looker:
 
 
 def band_names(config: CampaignConfig) -> list[str]:
-    """Return what the bands to read are called: as the configuration says, else the roles of the model."""
+    """Return what the bands to read are called: as the configuration says, else the roles of the model.
+
+    Nothing for a model of any bands where the configuration names none: what items have is looked up in each.
+    """
     if config.source.bands:
         return list(config.source.bands)
     given = config.model.options.get("bands")
-    roles = get_spec(config.model.name).bands
-    names = [given.get(role, role) if isinstance(given, Mapping) else role for role in roles]
+    spec = get_spec(config.model.name)
+    if spec.any_bands and given is not None:
+        return [str(name) for name in (given.values() if isinstance(given, Mapping) else given)]
+    names = [given.get(role, role) if isinstance(given, Mapping) else role for role in spec.bands]
     return [str(name) for name in names if name is not None]
 
 

@@ -130,6 +130,7 @@ def prepare_worker(*, model: str, sha256: str, options: dict[str, Any], nanny: b
     if not model:
         return
     from xcloudmask.models.cache import get_runner
+    from xcloudmask.models.loading import load_network
     from xcloudmask.models.registry import get_spec
 
     spec = get_spec(model)
@@ -140,6 +141,9 @@ def prepare_worker(*, model: str, sha256: str, options: dict[str, Any], nanny: b
             f"The model {model!r} of this worker has weights {spec.sha256[:12]}..., the campaign was planned with "
             f"{sha256[:12]}.... Install the same version of the model on all machines, or fork the campaign."
         )
+    if spec.any_bands:  # what runs depends on the bands, which the first task tells
+        load_network(spec)
+        return
     chosen = {name: options[name] for name in ("device", "precision", "backend") if options.get(name)}
     get_runner(spec, **chosen)
 

@@ -22,7 +22,8 @@ from xcloudmask.stac.catalogues import Sign, SignChoice, resolve_sign
 from xcloudmask.stac.driver import GuardedDriver
 from xcloudmask.stac.facts import add_facts
 from xcloudmask.stac.hrefs import HrefPolicy, check_href
-from xcloudmask.stac.scenes import Scene, inspect_scenes, instant_of, item_policy
+from xcloudmask.stac.openbands import wanted_names
+from xcloudmask.stac.scenes import Scene, checked_items, inspect_scenes, instant_of, item_policy
 
 if TYPE_CHECKING:
     import pystac
@@ -65,7 +66,8 @@ def load(
         As `search` and `read_items` return them. `dedupe` them first: each item becomes a time step.
     bands
         Names of bands: roles (``"nir"``), bands in any spelling (``"B8A"``), or keys of assets. The variables are
-        called so. None for those that the model needs, by role.
+        called so. None for those that the model needs, by role; for a model of any bands, all of the sensor that the
+        items have, but the panchromatic and thermal radiance.
     model
         The model that `bands` is for.
     sensor
@@ -138,10 +140,11 @@ def load(
     require("odc.stac", extra="stac")
     _check_choice("groupby", groupby, ("id", "solar_day"))
     _check_choice("on_error", on_error, ("raise", "skip"))
-    names = list(get_spec(model).bands if bands is None else _names(bands))
+    given = checked_items(items)
+    names = wanted_names(get_spec(model), given, sensor=sensor) if bands is None else _names(bands)
     area, sizes = area_of(bbox, geometry), _chunks(chunks)
     signer, allowed = resolve_sign(sign), policy or HrefPolicy()
-    scenes, gaps = inspect_scenes(items, names, sensor=sensor, policy=allowed, sign=signer, skip=on_error == "skip")
+    scenes, gaps = inspect_scenes(given, names, sensor=sensor, policy=allowed, sign=signer, skip=on_error == "skip")
     scenes = _report(scenes, gaps)
     if geobox is None:
         grid = cube_grid([(scene.item, scene.grid) for scene in scenes], crs=crs, resolution=resolution, area=area)

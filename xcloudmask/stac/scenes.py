@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pystac
     from odc.geo.geobox import GeoBox
 
-__all__ = ["Scene", "inspect_scenes", "instant_of", "item_policy", "split_by_grid"]
+__all__ = ["Scene", "checked_items", "inspect_scenes", "instant_of", "item_policy", "split_by_grid"]
 
 _THREADS = 8
 
@@ -101,7 +101,7 @@ def inspect_scenes(
     """
     table = None if sensor is None else get_sensor(sensor)
     scenes: list[Scene] = []
-    for item in sorted(_checked(items), key=lambda item: (instant_of(item), item.id)):
+    for item in sorted(checked_items(items), key=lambda item: (instant_of(item), item.id)):
         known = sensor_of(item) if table is None else table
         sources = {name: find_source(item, name, known) for name in names}
         guard_items([item], [source.asset for source in sources.values()], policy=item_policy(item, policy))
@@ -120,7 +120,8 @@ def inspect_scenes(
     return kept, gaps
 
 
-def _checked(items: Iterable[pystac.Item]) -> list[pystac.Item]:
+def checked_items(items: Iterable[pystac.Item]) -> list[pystac.Item]:
+    """Return items as a list, and refuse what is none."""
     pystac = require("pystac", extra="stac")
     given = list(items) if not isinstance(items, pystac.Item) else [items]
     for item in given:
