@@ -404,6 +404,19 @@ def test_arguments_go_before_names():
     assert choose(odc_dataset(bands=("red", "green", "nir", "swir")), bands={"nir": "swir"}).names[2] == "swir"
 
 
+def test_bands_that_the_sensor_does_not_have_are_given_up():
+    roles = ("red", "nir", "cirrus")
+    cube = odc_dataset(bands=("B04", "B08"))
+    selection = select_bands(cube, roles=roles, optional=("cirrus", "nir"), sensor="sentinel-2-l2a")
+    assert selection.names == ("B04", "B08", None)
+    with pytest.raises(BandNotFoundError, match="cirrus"):
+        select_bands(cube, roles=roles, optional=("cirrus", "nir"), sensor="sentinel-2-l1c")
+    with pytest.raises(BandNotFoundError, match="cirrus"):
+        select_bands(cube, roles=roles, sensor="sentinel-2-l2a")
+    with pytest.raises(BandNotFoundError, match="'cirrus': None"):
+        select_bands(cube, roles=roles, optional=("cirrus",))
+
+
 def test_a_band_given_up():
     selection = choose(odc_dataset(bands=("red", "green")), bands={"nir": None})
     assert selection.names == ("red", "green", None)

@@ -75,7 +75,7 @@ def select_bands(
     roles
         The model's bands, in order, such as ``("red", "green", "nir")``.
     optional
-        Roles that may be given up.
+        Roles that may be given up, and are where the sensor is known and has no such band.
     bands
         Role -> name in the cube, or role -> position along the band dimension (counted from 0), or role -> None,
         which gives an optional role up. Or a list of these in the order of the roles.
@@ -109,6 +109,9 @@ def select_bands(
     chosen = _explicit(source, roles, tuple(optional), bands)
     left = tuple(role for role in roles if role not in chosen)
     chosen |= match_roles(source.names, left, table, declared=sensor is None)
+    if table is not None:
+        # What the sensor does not have cannot be found: Level-2A of Sentinel-2 is without a cirrus band.
+        chosen |= {role: None for role in optional if role not in chosen and not table.candidates(role)}
     missing = [role for role in roles if role not in chosen]
     if missing:
         raise _missing(
