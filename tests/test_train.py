@@ -200,10 +200,8 @@ def test_a_folder_of_patches_and_its_measures(tmp_path):
     assert all(0 <= value <= 1 for value in card["metrics"].values())
 
 
-def test_what_no_model_can_be_told_is_refused(tmp_path):
+def test_mixtures_that_make_no_sample_are_refused(tmp_path):
     config = tiny_config()
-    with pytest.raises(ArgumentError, match="is there to be compared with"):
-        train_model(replace(config, mixture=Mixture(normalize="fixed")), out=tmp_path)
     with pytest.raises(ArgumentError, match="Type size_px = 64"):
         train(replace(config, mixture=Mixture(size_px=70)), out=tmp_path)
     with pytest.raises(ArgumentError, match="nothing to draw samples from"):

@@ -12,6 +12,7 @@ from xcloudmask.models.openbands import FEWEST_BANDS
 from xcloudmask.training.bandfeed import AnyBands, BandFeed, FixedBands, measure_whole
 from xcloudmask.training.bandstream import BandStream, BandWindows, window_of
 from xcloudmask.training.data import Patch
+from xcloudmask.training.normalizers import WholeData
 from xcloudmask.training.options import TrainConfig
 from xcloudmask.training.pools import Pools
 from xcloudmask.training.validate import mask_of, measure_masks
@@ -25,7 +26,7 @@ _WINDOWS = 300
 _COARSEST_M = 1000.0
 
 
-def make_band_stream(pools: Pools, config: TrainConfig, *, length: int) -> BandStream:
+def make_band_stream(pools: Pools, config: TrainConfig, *, length: int, numbers: WholeData | None = None) -> BandStream:
     """Build the stream of samples of a configuration.
 
     Parameters
@@ -36,6 +37,8 @@ def make_band_stream(pools: Pools, config: TrainConfig, *, length: int) -> BandS
         With ``other_bands``.
     length
         Number of samples.
+    numbers
+        Those of the model which the training starts from; None for what the mixture names.
 
     Returns
     -------
@@ -56,8 +59,8 @@ def make_band_stream(pools: Pools, config: TrainConfig, *, length: int) -> BandS
         feed = AnyBands(most=mixture.most_bands)
         return BandStream(_windows(pools, config, most=mixture.most_bands), feed=feed, length=length)
     windows = _windows(pools, config)
-    roles, numbers = config.model.bands, None
-    if mixture.normalize != "zscore":
+    roles = config.model.bands
+    if mixture.normalize != "zscore" and numbers is None:
         numbers = measure_whole(mixture.normalize, [windows(index)[0] for index in range(_WINDOWS)], roles)
     fixed = FixedBands(roles=roles, normalizer=numbers, level_jitter=mixture.level_jitter)
     return BandStream(windows, feed=fixed, length=length)
@@ -121,15 +124,9 @@ def spec_fields(config: TrainConfig, feed: BandFeed) -> Mapping[str, Any]:
             "resolution_m": [10, _COARSEST_M],
         }
     numbers = feed.normalizer
-    fields: dict[str, Any] = {
+    return {
         "bands": list(feed.roles),
         "optional_bands": [role for role in feed.roles if role not in _ALWAYS],
-        "normalization": config.mixture.normalize,
         "level": numbers is None and bool(config.model.config.get("level", 1)),
+        **({} if numbers is None else numbers.spec_fields),
     }
-    if numbers is None:
-        return fields
-    if numbers.clip:
-        high = [low + spread for low, spread in zip(numbers.low, numbers.spread, strict=True)]
-        return {**fields, "low": list(numbers.low), "high": high}
-    return {**fields, "mean": list(numbers.low), "std": list(numbers.spread)}

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from xcloudmask.models.devices import resolve_device
 from xcloudmask.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from xcloudmask.training.history import MEASURES, append_row, trim
-from xcloudmask.training.losses import partial_label_loss, set_weights
+from xcloudmask.training.losses import dice_loss, partial_label_loss, set_weights
 from xcloudmask.training.options import LEARNING_RATE, FitOptions
 
 __all__ = ["CHECKPOINT", "FitOptions", "Loss", "OnStep", "Validate", "average_into", "fit"]
@@ -62,7 +62,7 @@ def fit(
     options
         Settings.
     loss
-        None is that of partial labels, for the samples of `xcloudmask.training.stream.SampleStream`.
+        None is what the options name, for samples of labelled pixels.
     validate
         Measures the averaged network every `options.validate_steps`, and at the end.
     measures
@@ -137,7 +137,7 @@ class _Run:
             _log.info("resumed at step %d of %d", self.progress.step, self.progress.planned)
         trim(self.out, after=self.progress.step)
         weights = set_weights(shadow=self.options.shadow_weight, thin=self.options.thin_weight).to(self.device)
-        self.loss_of = self.loss or partial(_label_loss, weights=weights)
+        self.loss_of = self.loss or partial(_label_loss, weights=weights, dice=self.options.loss == "dice")
         self.began, self.saved = time.monotonic() - self.progress.elapsed_s, time.monotonic()
         self.losses: list[Tensor] = []
 
@@ -193,10 +193,10 @@ class _Run:
         self.saved = time.monotonic()
 
 
-def _label_loss(net: Callable[..., Any], batch: _Batch, *, weights: Tensor) -> Tensor:
+def _label_loss(net: Callable[..., Any], batch: _Batch, *, weights: Tensor, dice: bool) -> Tensor:
     image, level, allowed, sample_weight = batch
     logits = net(image.contiguous(memory_format=torch.channels_last), level)
-    return partial_label_loss(logits, allowed, sample_weight=sample_weight, weights=weights)
+    return (dice_loss if dice else partial_label_loss)(logits, allowed, sample_weight=sample_weight, weights=weights)
 
 
 def _batches(stream: Dataset[Any], *, first: int, options: FitOptions, pinned: bool) -> Iterator[_Batch]:

@@ -184,6 +184,9 @@ class FitOptions:
     """Of AdamW."""
     ema: float = 0.998
     """Memory of the averaged weights."""
+    loss: Literal["partial", "dice"] = "partial"
+    """"partial" is minus the log of the summed probability of the classes that a pixel may have; "dice" the soft Dice
+    overlap of each class (arXiv:1606.04797), to which pixels of more than one possible class say nothing."""
     shadow_weight: float = 2.5
     """Weight of pixels that are known to be shadow; others have 1."""
     thin_weight: float = 1.2

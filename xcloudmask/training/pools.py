@@ -14,6 +14,7 @@ from xcloudmask.training.config import Mixture, TrainConfig
 from xcloudmask.training.cubes import load_cube
 from xcloudmask.training.data import ALL_BANDS, BANDS, Patch, load_patches, load_rgbn, load_thumbnails, split_holdout
 from xcloudmask.training.nir import clouded_copies, fit_nir_guess
+from xcloudmask.training.normalizers import Normalizer
 from xcloudmask.training.stream import SampleStream
 
 __all__ = ["Pools", "load_pools", "make_stream"]
@@ -99,7 +100,9 @@ def _nir_guess(folder: Path) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[
     return guess.guess
 
 
-def make_stream(pools: Pools, *, mixture: Mixture, seed: int, length: int) -> SampleStream:
+def make_stream(
+    pools: Pools, *, mixture: Mixture, seed: int, length: int, normalizer: Normalizer | None = None
+) -> SampleStream:
     """Build the stream of samples of some pools.
 
     Parameters
@@ -110,6 +113,8 @@ def make_stream(pools: Pools, *, mixture: Mixture, seed: int, length: int) -> Sa
         Shares.
     seed, length
         Of the stream.
+    normalizer
+        That of the model which the training starts from; None for the one that the mixture names.
 
     Returns
     -------
@@ -127,4 +132,5 @@ def make_stream(pools: Pools, *, mixture: Mixture, seed: int, length: int) -> Sa
         mixture=mixture,
         seed=seed,
         length=length,
+        normalizer=normalizer,
     )

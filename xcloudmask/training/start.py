@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from safetensors import SafetensorError, safe_open
 
 from xcloudmask.errors import ArgumentError, ModelError, WeightsError
 from xcloudmask.models.registry import get_spec, weights_path
-from xcloudmask.models.spec import ModelSpec
-from xcloudmask.training.data import BANDS
+from xcloudmask.models.spec import FOREIGN, ModelSpec
+from xcloudmask.training.normalizers import Normalizer, WholeData, normalizer_of
+from xcloudmask.training.options import Mixture, ModelOptions
 
 __all__ = ["SENSEI", "Start", "find_start"]
 
@@ -37,6 +38,10 @@ class Start:
     """Of the network; empty where the file alone is known."""
     config: tuple[tuple[str, int], ...] = ()
     """Arguments of the architecture."""
+    bands: tuple[str, ...] = ()
+    """Roles of its bands; empty where the file alone is known, and where it takes any."""
+    normalizer: Normalizer | None = None
+    """What it was trained with; None where the file alone is known, and where it takes any bands."""
     sources: tuple[str, ...] = ()
     """What the weights were trained on."""
     licence: str = ""
@@ -48,9 +53,30 @@ class Start:
         """Return what a card says of it."""
         return {"name": self.name, "sha256": self.sha256, "licence": self.licence}
 
-    def network(self, architecture: str, config: Mapping[str, int]) -> tuple[str, dict[str, int]]:
-        """Return architecture and arguments of the network: those of the model, else those given."""
-        return (self.architecture, dict(self.config)) if self.architecture else (architecture, dict(config))
+    def network(self, given: ModelOptions) -> ModelOptions:
+        """Return the network and its bands: those of the model, else those given."""
+        if not self.architecture:
+            return given
+        config = dict(self.config)
+        return replace(given, architecture=self.architecture, config=config, bands=self.bands or given.bands)
+
+    def mixture(self, given: Mixture) -> Mixture:
+        """Return how samples are drawn: normalised as the model was trained, else as given.
+
+        Raises
+        ------
+        ArgumentError
+            Another normalisation was asked for.
+        """
+        if self.normalizer is None:
+            return given
+        own = str(self.normalizer.spec_fields["normalization"]) if isinstance(self.normalizer, WholeData) else "zscore"
+        if given.normalize not in {"zscore", own}:
+            raise ArgumentError(
+                f"normalize = {given.normalize!r} under [mixture], and {self.name!r} was trained with {own!r}, which "
+                "its weights are for. Leave normalize out."
+            )
+        return replace(given, normalize=cast("Any", own))
 
 
 def find_start(model: str) -> Start:
@@ -71,7 +97,7 @@ def find_start(model: str) -> Start:
     UnknownModelError
         No model has that name.
     ArgumentError
-        The model is an ensemble, or takes other bands than the training data have.
+        The model is an ensemble, was made elsewhere, or takes reflectance as it is.
     ModelError
         The card cannot be read.
     WeightsError
@@ -97,6 +123,8 @@ def find_start(model: str) -> Start:
         sha256=_checked(path, name=spec.name, sha256=spec.sha256),
         architecture=spec.architecture,
         config=spec.config,
+        bands=spec.bands,
+        normalizer=None if spec.any_bands else normalizer_of(spec),
         sources=spec.sources,
         licence=spec.licence,
     )
@@ -109,10 +137,10 @@ def _check(spec: ModelSpec) -> None:
             f"{spec.name!r} is an ensemble of {members}. Expected a single network: train from the card or the weights "
             "of each member, and combine the results with xcloudmask.models.ensemble.combine."
         )
-    if spec.bands != BANDS or spec.normalization != "zscore":
+    if spec.architecture in FOREIGN:
         raise ArgumentError(
-            f"{spec.name!r} takes {', '.join(spec.bands)} normalised by {spec.normalization!r}. Training feeds "
-            f"{', '.join(BANDS)} with 'zscore': give a model that takes these."
+            f"{spec.name!r} was made elsewhere ({spec.architecture}): its network cannot be trained here. Give a model "
+            "that xcloudmask has trained."
         )
 
 

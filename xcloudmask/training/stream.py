@@ -21,7 +21,7 @@ from xcloudmask.training import augment
 from xcloudmask.training.config import Mixture
 from xcloudmask.training.data import BANDS, WAVELENGTHS_NM, Patch
 from xcloudmask.training.labels import ANY, CLEAR, NOT_CLOUD, SHADOW, allowed_from_scene, guess_one
-from xcloudmask.training.normalizers import Normalizer, make_normalizer
+from xcloudmask.training.normalizers import Normalizer, make_normalizer, measure_numbers
 from xcloudmask.training.paste import paste_clouds
 from xcloudmask.training.patchwindow import cut_window
 
@@ -42,6 +42,8 @@ _SNOW = 0.18
 """Share of clear patches that get snow."""
 _SNOW_NIR_KEPT = 0.6
 """Share of these that keep their near infrared."""
+_MEASURED = 64
+"""Simulated scenes that stand for the training data where there is nothing else."""
 _GUESS_DROPPED = 0.5
 """Share of samples whose near infrared is given up where it was a guess."""
 
@@ -75,6 +77,8 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
         Seed of all samples.
     length
         Number of samples.
+    normalizer
+        None for the one that the mixture names, measured on the patches; without patches, on simulated scenes.
 
     Raises
     ------
@@ -91,6 +95,7 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
         mixture: Mixture,
         seed: int,
         length: int,
+        normalizer: Normalizer | None = None,
     ) -> None:
         self.mixture, self.seed, self.length = mixture, seed, length
         # Real shadows are few: those patches are drawn twice as often. Not more: their outlines are coarse.
@@ -100,8 +105,16 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
         every = [patch for patch in (*labelled, *thumbnails) if patch.level_known]
         self.backgrounds = [*backgrounds, *(patch for patch in every if patch.is_clear and patch.nir)]
         self.donors = [patch for patch in every if patch.nir and 0.02 < _cloud_share(patch) < 0.75]
-        self.normalizer: Normalizer = make_normalizer(mixture.normalize, [*labelled, *backgrounds])
         self._kinds, self._shares = self._possible_kinds()
+        self.normalizer: Normalizer = normalizer or self._normalizer([*labelled, *backgrounds])
+
+    def _normalizer(self, patches: list[Patch]) -> Normalizer:
+        kind = self.mixture.normalize
+        if patches or kind == "zscore":
+            return make_normalizer(kind, patches)
+        drawn = (np.random.default_rng((self.seed, index)) for index in range(_MEASURED))
+        images = [self._draw("landscapes", rng).image for rng in drawn]
+        return measure_numbers(kind, [np.concatenate([one[band].ravel() for one in images]) for band in range(3)])
 
     def _possible_kinds(self) -> tuple[list[str], npt.NDArray[np.float64]]:
         there = {

@@ -20,6 +20,7 @@ from xcloudmask.training.card import build_card, training_sources
 from xcloudmask.training.checkpoint import export, load_network, read_progress
 from xcloudmask.training.config import TrainConfig
 from xcloudmask.training.fit import CHECKPOINT, OnStep, average_into, fit
+from xcloudmask.training.normalizers import Normalizer, WholeData
 from xcloudmask.training.options import FINE_TUNING_RATE, LEARNING_RATE
 from xcloudmask.training.pools import Pools, load_pools, make_stream
 from xcloudmask.training.pretrain import pretrain
@@ -58,7 +59,10 @@ class _Run:
     @property
     def takes(self) -> Mapping[str, Any]:
         """Fields of the model that are not those of red, green and near infrared."""
-        return spec_fields(self.config, self.stream.feed) if isinstance(self.stream, BandStream) else {}
+        if isinstance(self.stream, BandStream):
+            return spec_fields(self.config, self.stream.feed)
+        own = self.stream.normalizer
+        return {**own.spec_fields, "level": False} if isinstance(own, WholeData) else {}
 
     def fit(self, on_step: OnStep | None) -> nn.Module:
         """Run to the end, and average with the start where the configuration says so."""
@@ -144,7 +148,7 @@ def train_model(
     Raises
     ------
     ReadError, ArgumentError, ModelError, WeightsError
-        As in `train`; also where `normalize` is no z-score, which no model can be told.
+        As in `train`.
 
     Notes
     -----
@@ -155,11 +159,6 @@ def train_model(
         if start:
             raise ArgumentError(f"The pre-training of SEnSeI begins at random. Found --from {start}: leave it out.")
         return pretrain(config, out=out, command=command, device=_device_text(config), on_step=on_step)
-    if config.mixture.normalize != "zscore" and not config.other_bands:
-        raise ArgumentError(
-            f"normalize = {config.mixture.normalize!r} is there to be compared with (benchmarks/ablations.py): models "
-            'are fed z-scores. Type normalize = "zscore" under [mixture].'
-        )
     if first is not None:
         start = train_model(first, data=data, out=out / first.model.name, command=command, on_step=on_step)
     run = _prepare(config, data=data, out=out, start=start)
@@ -190,15 +189,18 @@ def _prepare(config: TrainConfig, *, data: Path | None, out: Path, start: str | 
     folder = data or (Path(config.data.folder) if config.data.folder else None)
     pools = load_pools(folder, config)
     length = (options.steps or int(options.minutes * _STEPS_A_MINUTE)) * options.batch
-    stream = _make_stream(pools, config, length=length)
+    stream = _make_stream(pools, config, length=length, normalizer=None if begin is None else begin.normalizer)
     record = keep_record(out, config, start=begin, pools=pools.by_use())
     return _Run(config=config, folder=folder, pools=pools, stream=stream, net=net, start=begin, record=record, out=out)
 
 
-def _make_stream(pools: Pools, config: TrainConfig, *, length: int) -> SampleStream | BandStream:
+def _make_stream(
+    pools: Pools, config: TrainConfig, *, length: int, normalizer: Normalizer | None
+) -> SampleStream | BandStream:
     if config.other_bands:
-        return make_band_stream(pools, config, length=length)
-    return make_stream(pools, mixture=config.mixture, seed=config.fit.seed, length=length)
+        numbers = normalizer if isinstance(normalizer, WholeData) else None
+        return make_band_stream(pools, config, length=length, numbers=numbers)
+    return make_stream(pools, mixture=config.mixture, seed=config.fit.seed, length=length, normalizer=normalizer)
 
 
 def _resolved(config: TrainConfig, start: Start | None) -> TrainConfig:
@@ -214,10 +216,10 @@ def _resolved(config: TrainConfig, start: Start | None) -> TrainConfig:
             f"start_share = {model.start_share} under [model], and {start.name} is a part of the network: the rest "
             "begins at random. Leave start_share out."
         )
+    mixture = config.mixture
     if start is not None:
-        architecture, network = start.network(model.architecture, model.config)
-        model = replace(model, architecture=architecture, config=network)
-    return replace(config, model=model, fit=replace(config.fit, learning_rate=rate))
+        model, mixture = start.network(model), start.mixture(mixture)
+    return replace(config, model=model, mixture=mixture, fit=replace(config.fit, learning_rate=rate))
 
 
 def _check_size(config: TrainConfig, net: nn.Module) -> None:
