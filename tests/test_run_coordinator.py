@@ -142,6 +142,19 @@ def test_nothing_stays_on_the_cluster(client, tmp_path):
     assert not client.futures
 
 
+def test_the_scheduler_forgets(client, tmp_path, monkeypatch):
+    from dask.utils import key_split
+
+    monkeypatch.setattr("xcloudmask.run._plugins._KEYS_KEPT", 100)
+    run_tasks(fake_tasks(tmp_path, 1000), client, process=NO_OP, window=100)
+    # It runs in this process. Between two looks, some more come.
+    assert key_split.cache_info().currsize < 400
+    scheduler = client.cluster.scheduler
+    logs = [comm.recent_message_log for comm in (*scheduler.stream_comms.values(), *scheduler.client_comms.values())]
+    assert len(logs) >= 3
+    assert {log.maxlen for log in logs} == {10}
+
+
 def test_the_dashboard_shows_a_name(client, tmp_path):
     run_tasks(fake_tasks(tmp_path, 3), client, process=NO_OP)
     prefixes = client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.task_prefixes))

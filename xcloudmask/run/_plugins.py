@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from dask.utils import key_split
 from distributed import SchedulerPlugin, WorkerPlugin
 
-from xcloudmask.run.workers import GROUP, prepare_worker
+from xcloudmask.run.workers import GROUP, prepare_worker, shorten_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["CampaignWorker", "OneDeath"]
+__all__ = ["CampaignScheduler", "CampaignWorker"]
+
+_KEYS_KEPT = 5_000
 
 
 class CampaignWorker(WorkerPlugin):
@@ -33,20 +36,37 @@ class CampaignWorker(WorkerPlugin):
             await asyncio.to_thread(prepare_worker, **self.arguments, nanny=nanny)
 
 
-class OneDeath(SchedulerPlugin):
-    """Makes the first death of a worker the last for the campaign's tasks on it; others keep `allowed-failures`.
+class CampaignScheduler(SchedulerPlugin):
+    """Makes the first death of a worker the last for the campaign's tasks on it, and has the scheduler forget.
 
     Dask would run them in three more workers first, and a task that kills its worker would take these, and every
-    task on them, along. The coordinator runs them in processes of their own instead.
+    task on them, along. The coordinator runs them in processes of their own instead. Tasks of others keep
+    ``allowed-failures``.
+
+    Dask keeps the keys of the last 100,000 tasks in a cache, and the last 1,000 messages to each worker, with the tasks
+    in them: tens of megabytes that nobody asks for again.
     """
 
-    name = "xcloudmask-one-death"
+    name = "xcloudmask-campaign"
     idempotent = True
+
+    def __init__(self) -> None:
+        self._keys = 0
 
     def update_graph(self, scheduler: Any, *, tasks: Iterable[Any], **_: Any) -> None:
         """Count the deaths that are allowed as if they had been."""
-        for key in tasks:
-            if isinstance(key, tuple) and str(key[0]).startswith(GROUP):
-                state = scheduler.tasks.get(key)
-                if state is not None:
-                    state.suspicious = max(state.suspicious, scheduler.allowed_failures)
+        ours = [key for key in tasks if isinstance(key, tuple) and str(key[0]).startswith(GROUP)]
+        for key in ours:
+            state = scheduler.tasks.get(key)
+            if state is not None:
+                state.suspicious = max(state.suspicious, scheduler.allowed_failures)
+        if ours:
+            self._forget(scheduler, len(ours))
+
+    def _forget(self, scheduler: Any, number: int) -> None:
+        for comm in (*scheduler.stream_comms.values(), *scheduler.client_comms.values()):
+            shorten_log(comm)
+        self._keys += number
+        if self._keys >= _KEYS_KEPT:
+            self._keys = 0
+            key_split.cache_clear()

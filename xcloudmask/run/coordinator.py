@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -16,7 +16,7 @@ from xcloudmask.errors import ArgumentError, ClusterError, XCloudMaskError
 from xcloudmask.run.flight import Flight, cluster_errors, lost_scheduler
 from xcloudmask.run.task import Job, Record, Task
 from xcloudmask.run.wire import Outcome, Process, process_name
-from xcloudmask.run.workers import scheduler_plugin, worker_plugin
+from xcloudmask.run.workers import scheduler_plugin, shorten_log, worker_plugin
 
 __all__ = ["PROCESS", "RunResult", "Watcher", "prepare_cluster", "run_tasks"]
 
@@ -29,7 +29,6 @@ _TAKE_S = 0.5
 _LOOK_S = 5.0
 """Between two looks at whether the cluster has workers."""
 _MOST_FAILURES = 100
-_MESSAGES_KEPT = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +196,7 @@ def prepare_cluster(client: Any, *, job: Job | None = None) -> None:
     """
     if client.status != "running":
         raise lost_scheduler(client)
-    _shorten_log(client)
+    shorten_log(getattr(client, "scheduler_comm", None))
     model: dict[str, Any] = (
         {} if job is None else {"model": job.model, "sha256": job.model_sha256, "options": dict(job.options)}
     )
@@ -218,14 +217,6 @@ def prepare_cluster(client: Any, *, job: Job | None = None) -> None:
             f"The cluster cannot be made ready ({type(error).__name__}: {error}). Expected xcloudmask {__version__} "
             f"where the scheduler and the workers run. Type there: pip install 'xcloudmask[run]=={__version__}'"
         ) from error
-
-
-def _shorten_log(client: Any) -> None:
-    """Keep few of the messages that a client has sent: distributed keeps 1,000, and each of ours holds 250 tasks."""
-    comm: Any = getattr(client, "scheduler_comm", None)
-    log = getattr(comm, "recent_message_log", None)
-    if isinstance(log, deque):
-        comm.recent_message_log = deque(log, maxlen=_MESSAGES_KEPT)
 
 
 class _Run:

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+from collections import deque
 from typing import Any
 
 from xcloudmask.run.isolate import run_isolated
@@ -17,7 +18,7 @@ from xcloudmask.run.watchdog import allow_end, watched
 from xcloudmask.run.wire import Outcome, ended, resolve, task_from_json
 
 __all__ = ["GROUP", "GROUP_ALONE", "outcome_of", "prepare_worker", "run_alone", "run_shared", "scheduler_plugin"]
-__all__ += ["worker_plugin"]
+__all__ += ["shorten_log", "worker_plugin"]
 
 GDAL_CACHE_MB = "128"
 """Of decoded blocks, in each worker process; the environment variable ``GDAL_CACHEMAX`` goes before it."""
@@ -25,6 +26,7 @@ GROUP = "cloudmask"
 """Name of the tasks on Dask's dashboard."""
 GROUP_ALONE = "cloudmask-isolated"
 """Name of the tasks that run in a process of their own."""
+_MESSAGES_KEPT = 10
 
 
 def run_shared(
@@ -172,9 +174,22 @@ def scheduler_plugin() -> Any:
     -------
     distributed.SchedulerPlugin
     """
-    from xcloudmask.run._plugins import OneDeath
+    from xcloudmask.run._plugins import CampaignScheduler
 
-    return OneDeath()
+    return CampaignScheduler()
+
+
+def shorten_log(comm: Any) -> None:
+    """Keep few of the messages that were sent: distributed keeps 1,000 of each connection, with the tasks in them.
+
+    Parameters
+    ----------
+    comm
+        A ``distributed.batched.BatchedSend``; where it has no such log, nothing happens.
+    """
+    log = getattr(comm, "recent_message_log", None)
+    if isinstance(log, deque) and log.maxlen != _MESSAGES_KEPT:
+        comm.recent_message_log = deque(log, maxlen=_MESSAGES_KEPT)
 
 
 def _memory_limit() -> int:
