@@ -98,7 +98,8 @@ def pretraining_loss(net: Callable[..., Any], batch: Sequence[Tensor]) -> Tensor
     weights = present.unsqueeze(-1).expand_as(truth)
     told = (there - weights).square().mean()
     estimated = ((value - truth).square() * weights).sum() / weights.sum()
-    return told + estimated
+    both: Tensor = told + estimated
+    return both
 
 
 @torch.inference_mode()
@@ -171,7 +172,7 @@ def pretrain(
     spread_out(net, _stacked(stream, range(length, length + _FIRST_LOOK))[:3])
     record = keep_record(out, config, start=None, pools={})
     measure = partial(measure_autoencoder, seed=options.seed)
-    net = fit(
+    fitted = fit(
         net, stream, out, options=options, loss=pretraining_loss, validate=measure, measures=MEASURES, on_step=on_step
     )
     model, said = config.model, config.card
@@ -181,7 +182,7 @@ def pretrain(
         "config": dict(model.config),
         "licence": said.licence,
         "sources": [_SOURCE],
-        "metrics": {key: round(value, 4) for key, value in measure(net).items()},
+        "metrics": {key: round(value, 4) for key, value in measure(fitted).items()},
         "intended": said.intended,
         "known_failures": list(said.known_failures),
         "notes": said.notes,
@@ -190,7 +191,7 @@ def pretrain(
             progress=read_progress(out / CHECKPOINT), record=record, command=command, device=device
         ),
     }
-    return export(net.sensei, out, card=card)
+    return export(fitted.get_submodule("sensei"), out, card=card)
 
 
 def _stacked(stream: SpectraStream, indices: Iterable[int]) -> list[Tensor]:
