@@ -8,6 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import xcloudmask
@@ -42,6 +43,7 @@ def test_every_example_is_tested_short_and_guarded():
         "torchscript_model",
         "stac_sentinel2",
         "icechunk_time_travel",
+        "percentile_experiment",
     }
     assert {path.stem for path in EXAMPLES.glob("*.py")} == tested
     for path in EXAMPLES.glob("*.py"):
@@ -93,6 +95,17 @@ def test_torchscript_model(tmp_path):
     mask = xcloudmask.open_mask(tmp_path / "masks.zarr")
     assert mask.attrs["model_sha256"] == hashlib.sha256((tmp_path / "elsewhere.pt").read_bytes()).hexdigest()
     assert not bool((mask == 2).any())  # a class that the network does not know
+
+
+@pytest.mark.slow
+def test_percentile_experiment(tmp_path):
+    printed = run("percentile_experiment", tmp_path / "out", "--quick", folder=tmp_path)
+    rows = [line.split(" | ") for line in printed.splitlines()[2:]]
+    assert len(rows) == 6  # no folder of real patches is given
+    assert {row[0] for row in rows} == {"| reflectance", "| percentiles"}
+    figures = np.array([[float(cell.strip(" |")) for cell in row[2:]] for row in rows])
+    assert ((figures >= 0) & (figures <= 1)).all()
+    assert not np.array_equal(figures[:3], figures[3:])
 
 
 @pytest.mark.slow
