@@ -69,12 +69,14 @@ def show_model(
 ) -> None:
     """Show the card of a model: bands, geometry, sources, figures, licence."""
     from xcloudmask.models.registry import get_spec
+    from xcloudmask.models.spec import bands_text
 
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for key, value in get_spec(name).to_dict().items():
-        table.add_row(key, _value_text(value))
+    spec = get_spec(name)
+    for key, value in spec.to_dict().items():
+        table.add_row(key, bands_text(spec) if key == "bands" and spec.any_bands else _value_text(value))
     stdout().print(table, markup=False)
 
 

@@ -75,16 +75,16 @@ def _roles(item: pystac.Item, sensor: Sensor | None) -> list[str]:
             f"{', '.join(list(item.assets)[:20])}. Type sensor= with one of xcloudmask.SENSORS, or bands=[...] with "
             "common names such as 'red'."
         )
-    return [band.role for band in sensor.bands if _is_quantity(band) and _has(item, band.role, sensor)]
+    return [band.role for band in sensor.bands if _is_quantity(band) and _has(item, band, sensor)]
 
 
 def _is_quantity(band: Band) -> bool:
     return band.role != "pan" and band.k1 is None
 
 
-def _has(item: pystac.Item, role: str, sensor: Sensor) -> bool:
+def _has(item: pystac.Item, band: Band, sensor: Sensor) -> bool:
+    """Whether an item has a band itself, and not only one that stands in for it."""
     try:
-        find_source(item, role, sensor)
+        return find_source(item, band.role, sensor).band == band
     except BandNotFoundError:
         return False
-    return True
