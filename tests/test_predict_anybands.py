@@ -18,13 +18,18 @@ from typer.testing import CliRunner
 
 import xcloudmask
 from xcloudmask.cli.app import app
-from xcloudmask.errors import ArgumentError, BandNotFoundError, InputError
+from xcloudmask.errors import ArgumentError, BandNotFoundError, InputError, WeightsError
 from xcloudmask.models.loading import load_network
 from xcloudmask.models.openbands import OFFSET, THERMAL_K
 from xcloudmask.models.sensei import describe
 from xcloudmask.openbands import select_open_bands
+from xcloudmask.run import estimate
+from xcloudmask.run.config import CampaignConfig
+from xcloudmask.run.manifest import Manifest
+from xcloudmask.run.plan import make_plan
 from xcloudmask.run.process import process_task
 from xcloudmask.run.task import Job
+from xcloudmask.run.workers import prepare_worker
 from xcloudmask.simulate import simulate_scene
 from xcloudmask.simulated import evaluate_simulated, usable_sensors
 from xcloudmask.stac import load
@@ -319,6 +324,26 @@ def test_campaigns_on_items(shelf, spec, card, tmp_path, bands):
     np.testing.assert_array_equal(codes, expected.values[0])
 
 
+def test_plans_of_campaigns_find_the_bands_of_each_item(shelf, spec, card, tmp_path, monkeypatch):
+    monkeypatch.setattr(estimate, "_SAMPLE_PX", 64)
+    (tmp_path / "items.json").write_text((shelf.folder / "a.json").read_text())
+    tables = {
+        "source": {"kind": "items", "paths": str(tmp_path / "items.json")},
+        "store": {"path": str(tmp_path / "masks"), "chunk_px": 32, "region_px": 64},
+        "model": {"name": card, "normalize": "lattice", **HERE},
+    }
+    make_plan(CampaignConfig.from_dict(tables), out=tmp_path / "plan.sqlite", measure=True)
+    with Manifest.open(tmp_path / "plan.sqlite") as manifest:
+        tasks = list(manifest.tasks())
+    assert set(tasks[0].sources[0]["assets"]) == {"B01", "B03", "B04", "B8A"}
+    sink, ledger = MemorySink(), MemoryLedger()
+    for task in tasks:
+        process_task(task, sink=sink, ledger=ledger)
+    assert {record.reason for record in ledger.records} == {""}
+    expected = xcloudmask.predict(load(shelf.items("a"), model=spec), model=spec, normalize="lattice", **HERE)
+    np.testing.assert_array_equal(sink.plane, expected.values[0])
+
+
 def test_campaigns_on_cubes(cube, spec, card, tmp_path):
     path = str(tmp_path / "cube.zarr")
     one = cube.isel(time=[0]).drop_encoding()
@@ -349,3 +374,9 @@ def done(job, cell, sources):
     for region in regions(cell, 64):
         process_task(task_of(job, cell, sources, region=region), sink=sink, ledger=ledger)
     return sink.plane, {record.reason for record in ledger.records}
+
+
+def test_workers_look_at_the_weights_before_they_know_the_bands(spec, card):
+    prepare_worker(model=card, sha256=spec.sha256, options={}, nanny=False)
+    with pytest.raises(WeightsError, match="planned with"):
+        prepare_worker(model=card, sha256="0" * 64, options={}, nanny=False)

@@ -28,8 +28,10 @@ from xcloudmask.sensors.common import COMMON_NM
 
 __all__ = ["Known", "Unknown", "find_wavelengths", "role_wavelength"]
 
-_CENTRES = ("wavelength_nm", "wavelength", "center_wavelength", "central_wavelength", "eo:center_wavelength")
-_CENTRES += ("wavelengths", "radiation_wavelength")
+_CENTRES = (
+    *("wavelength_nm", "wavelength", "center_wavelength", "central_wavelength", "eo:center_wavelength"),
+    *("wavelengths", "radiation_wavelength"),
+)
 _WIDTHS = ("fwhm_nm", "fwhm", "full_width_half_max", "eo:full_width_half_max", "bandwidth")
 _STANDARD_NAME = "radiation_wavelength"
 _STAC = ("eo:bands", "bands")
@@ -205,9 +207,8 @@ def _of_lists(attrs: Mapping[Any, Any], count: int) -> dict[int, Known | Unknown
         values = attrs.get(key)
         if isinstance(values, list | tuple | np.ndarray) and len(values) == count > 1 and _numeric(values):
             widths = _width(attrs)
-            widths = widths if widths is not None and np.size(widths[1]) == count else None
-            listed = None if widths is None else (widths[0], list(np.ravel(widths[1])), widths[2])
-            return _all(centres_nm(list(values), key=key, units=_units_of(attrs, key), widths=listed), f"attrs: {key}")
+            widths = widths if widths is not None and len(widths[1]) == count else None
+            return _all(centres_nm(list(values), key=key, units=_units_of(attrs, key), widths=widths), f"attrs: {key}")
     return {}
 
 
@@ -245,7 +246,8 @@ def _width(attrs: Mapping[Any, Any]) -> tuple[str, Sequence[Any], Any] | None:
     if key is None:
         return None
     values = attrs[key]
-    return key, values if isinstance(values, list | tuple | np.ndarray) else [values], _units_of(attrs, key)
+    listed = values if isinstance(values, list | tuple | np.ndarray) else [values]
+    return key, list(listed), _units_of(attrs, key)
 
 
 def _numeric(values: Any) -> bool:
