@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -217,6 +218,39 @@ def test_a_day_is_a_solar_day(desk):
 
     _, path = desk.plan([late(1, 23), late(2, 0)], layout="utm", source={"dedupe": False})
     assert {task.time for task in listed(path)} == {"2024-05-02T00:00:00"}
+
+
+def test_scenes_of_a_day_with_other_offsets_get_a_step_of_their_own(desk):
+    """In whatever order they come; what comes later joins those that it fits to."""
+    old, new, other, later = (
+        scene(1, x=600_000.0 + 800 * number, tile=f"31UD{letter}", baseline=baseline, applied=False)
+        for number, (letter, baseline) in enumerate(zip("QRST", ("03.01", "05.10", "05.10", "03.01"), strict=True))
+    )
+    for items in ([old, new, other], [other, new, old]):
+        summary, path = desk.plan(items, layout="utm")
+        assert summary.steps == 2
+        assert "1 time steps are the second of a solar day" in " ".join(summary.warnings)
+        with Manifest.open(path) as manifest:
+            found = {step.time: set(step.ids) for step in manifest.steps()}
+        assert found == {
+            "2024-05-01T00:00:00": {old["id"]},
+            "2024-05-01T00:00:01": {new["id"], other["id"]},
+        }
+    desk.update(path, [old, new, other, later], layout="utm")
+    with Manifest.open(path) as manifest:
+        assert {step.time: len(set(step.ids)) for step in manifest.steps()} == dict.fromkeys(found, 2)
+
+
+def test_a_manifest_from_before_days_were_split(desk):
+    one, two = scene(1), scene(1, x=600_800.0, tile="31UDR", applied=False)
+    _, path = desk.plan([one], layout="utm")
+    with sqlite3.connect(path) as database:
+        database.execute("ALTER TABLE sources DROP COLUMN scale")
+    before = [task.key for task in listed(path)]
+    assert before
+    desk.update(path, [one, two], layout="utm")
+    assert [task.key for task in listed(path)][: len(before)] == before
+    assert {task.time for task in listed(path)} == {"2024-05-01T00:00:00", "2024-05-01T00:00:01"}
 
 
 # -- cells and regions -------------------------------------------------------------------------------------------------
@@ -753,3 +787,37 @@ def test_planned_tasks_make_the_mask_that_predict_makes(tmp_path, tiny_model, la
     cube = load(shelf.items(*"abc"), geobox=grid, groupby=steps, policy=LOCAL, chunks=96)
     expected = predict(cube, model=tiny_model, normalize="lattice").compute()
     np.testing.assert_array_equal(mask.values, expected.values)
+
+
+def test_scenes_of_a_day_with_other_offsets_are_masked(tmp_path, tiny_model):
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+
+    from xcloudmask.predict import predict
+    from xcloudmask.run.process import process_task
+    from xcloudmask.run.stores.base import open_sink
+
+    shelf = Shelf(tmp_path)
+    shelf.scene("a", seed=1, baseline="03.01")
+    shelf.scene("b", seed=2, offset=1000, time="2024-05-14T10:50:41Z", grid=grid_cube(x=600_800.0, shape=(160, 200)))
+    card = tmp_path / "tiny.json"
+    card.write_text(json.dumps(tiny_model.to_dict()))
+    tables = {
+        "source": {"kind": "items", "paths": [str(tmp_path / f"{name}.json") for name in "ab"], "dedupe": False},
+        "model": {"name": str(card), "normalize": "lattice"},
+        "store": {"path": str(tmp_path / "out"), "layout": "utm", "chunk_px": 32, "region_px": 96, "block_px": 96},
+    }
+    make_plan(CampaignConfig.from_dict(tables), out=tmp_path / "m.sqlite", measure=False)
+    with Manifest.open(tmp_path / "m.sqlite") as manifest:
+        ((cell, times),) = manifest.cells()
+        sink = open_sink(manifest.job)
+        sink.prepare(manifest.cells(), {})
+        records = [process_task(task) for task in manifest.tasks()]
+    assert {record.status for record in records} <= {"ok", "nodata"}
+    assert times == ("2024-05-14T00:00:00", "2024-05-14T00:00:01")
+    mask = open_sink(manifest.job).masks(cell)
+    grid = GeoBox(cell.shape, Affine(*cell.transform), cell.crs)
+    for number, name in enumerate("ab"):
+        cube = load(shelf.items(name), geobox=grid, policy=LOCAL, chunks=96)
+        expected = predict(cube, model=tiny_model, normalize="lattice").compute()
+        np.testing.assert_array_equal(mask.isel(time=number).values, expected[0].values)

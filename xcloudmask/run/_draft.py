@@ -15,13 +15,14 @@ from xcloudmask.run.task import Cell, Job, Region, task_key
 __all__ = ["Draft"]
 
 _ADD = """
-    INSERT INTO sources (collection, name, fingerprint, place, family, time, grid, document)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (collection, name) DO UPDATE SET
+    INSERT INTO sources (collection, name, fingerprint, place, family, time, scale, grid, document)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (collection, name) DO UPDATE SET
     fingerprint = excluded.fingerprint, place = excluded.place, family = excluded.family, time = excluded.time,
-    grid = excluded.grid, document = excluded.document, cell = NULL
+    scale = excluded.scale, grid = excluded.grid, document = excluded.document, cell = NULL
 """
+_NO_SLOT = "slot IS NULL AND replaced_by IS NULL AND family = ?"
 _PLACE = """
-    SELECT id, collection, name, fingerprint, place, family, time, grid, document FROM sources WHERE place = ?
+    SELECT id, collection, name, fingerprint, place, family, time, scale, grid, document FROM sources WHERE place = ?
     ORDER BY time, name, collection
 """
 
@@ -51,7 +52,7 @@ class Draft:
             query = "SELECT fingerprint FROM sources WHERE collection = ? AND name = ?"
             before = self._db.execute(query, name).fetchone()
             new, changed = new + (before is None), changed + (before is not None and before[0] != source.fingerprint)
-            texts = (*name, source.fingerprint, source.place, source.family, source.time)
+            texts = (*name, source.fingerprint, source.place, source.family, source.time, source.scale)
             self._db.execute(_ADD, (*texts, pack(asdict(source.cell)), pack(source.document)))
             self._db.execute("DELETE FROM skips WHERE collection = ? AND name = ?", name)
         return Changes(new, changed)
@@ -67,7 +68,9 @@ class Draft:
 
     def sources(self, place: str) -> Iterator[tuple[int, Source]]:
         """Yield number and scene of all that lie in a place, by date and name, also those that others replace."""
-        for number, collection, name, stamp, where, family, time, grid, document in self._db.execute(_PLACE, (place,)):
+        for number, collection, name, stamp, where, family, time, scale, grid, document in self._db.execute(
+            _PLACE, (place,)
+        ):
             source = Source(
                 name=name,
                 collection=collection,
@@ -75,6 +78,7 @@ class Draft:
                 place=where,
                 family=family,
                 time=time,
+                scale=scale,
                 cell=as_cell(unpack(grid)),
                 document=unpack(document),
             )
@@ -132,13 +136,28 @@ class Draft:
         family
             The scenes.
         shift_minutes
-            From UTC to the time by which days are told; None for a step for each date.
+            From UTC to the time by which days are told; None for a step for each date. Scenes of a day whose DN mean
+            other things get a step of their own, a second later.
         """
         slot = "time"
         if shift_minutes is not None:
             slot = f"strftime('%Y-%m-%dT00:00:00', time, '{shift_minutes:+d} minutes')"
-        query = f"UPDATE sources SET slot = {slot} WHERE slot IS NULL AND replaced_by IS NULL AND family = ?"  # noqa: S608
+            apart = list(self._apart(family, slot))
+            self._db.executemany("UPDATE sources SET slot = ? WHERE id = ?", apart)
+        query = f"UPDATE sources SET slot = {slot} WHERE {_NO_SLOT}"  # noqa: S608
         self._db.execute(query, (family,))
+
+    def _apart(self, family: str, day: str) -> Iterator[tuple[str, int]]:
+        """Slot and number of the scenes that cannot be in the first step of their day."""
+        query = "SELECT slot, max(scale) FROM sources WHERE family = ? AND slot IS NOT NULL GROUP BY slot"
+        scales: dict[str, str] = dict(self._db.execute(query, (family,)))
+        query = f"SELECT id, {day}, scale FROM sources WHERE {_NO_SLOT} ORDER BY time, name, collection"  # noqa: S608
+        for number, first, scale in self._db.execute(query, (family,)):
+            later = (f"{first[:-5]}{second // 60:02d}:{second % 60:02d}" for second in range(3600))
+            slot = next(slot for slot in later if not scale or scales.get(slot, scale) in (scale, ""))
+            scales[slot] = scale or scales.get(slot, "")
+            if slot != first:
+                yield slot, number
 
     def cell(self, name: str) -> Cell:
         """Return a cell by its name."""

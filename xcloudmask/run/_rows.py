@@ -19,7 +19,7 @@ CREATE TABLE cells (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, grid BLOB
 CREATE TABLE sources (
     id INTEGER PRIMARY KEY, collection TEXT NOT NULL, name TEXT NOT NULL, fingerprint TEXT NOT NULL,
     place TEXT NOT NULL, family TEXT NOT NULL, time TEXT NOT NULL, grid BLOB NOT NULL, document BLOB NOT NULL,
-    replaced_by INTEGER, slot TEXT, cell INTEGER, UNIQUE (collection, name)
+    replaced_by INTEGER, slot TEXT, cell INTEGER, scale TEXT NOT NULL DEFAULT '', UNIQUE (collection, name)
 );
 CREATE INDEX sources_place ON sources (place, time);
 CREATE INDEX sources_family ON sources (family);
@@ -55,6 +55,8 @@ class Source:
     """Its own grid, and the name that its cell gets."""
     document: Mapping[str, Any]
     """What a task needs to read it: see `Task.sources`."""
+    scale: str = ""
+    """What its DN mean, in words; those of scenes with another one do not fit into one image. Empty for unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

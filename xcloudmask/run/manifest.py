@@ -132,7 +132,11 @@ class Manifest(Draft):
         if not file.is_file():
             raise ReadError(f"{file} does not exist. Type: xcloudmask run plan CONFIG.toml")
         with reading(file):
-            return cls(file, connect(file, mode="rw" if write else "ro"), store=store)
+            database = connect(file, mode="rw" if write else "ro")
+            if write and not any(row[1] == "scale" for row in database.execute("PRAGMA table_info(sources)")):
+                # Manifests that were made before days were split have none.
+                database.execute("ALTER TABLE sources ADD COLUMN scale TEXT NOT NULL DEFAULT ''")
+            return cls(file, database, store=store)
 
     def __enter__(self) -> Manifest:
         return self
@@ -227,6 +231,10 @@ class Manifest(Draft):
     def skipped(self) -> Iterator[Skip]:
         """Yield the scenes that could not be planned."""
         yield from (Skip(name=name, why=why) for name, why in self._db.execute("SELECT name, why FROM skips"))
+
+    def split_days(self) -> int:
+        """Return how many time steps of solar days are there beside the first of their day."""
+        return int(self._db.execute("SELECT count(*) FROM steps WHERE time NOT LIKE '%T00:00:00'").fetchone()[0])
 
     def tally(self) -> Tally:
         """Return how much there is of everything."""

@@ -244,6 +244,12 @@ def _warned(summary: PlanSummary, manifest: Manifest, config: CampaignConfig) ->
     if summary.skipped:
         first = next(manifest.skipped())
         found.append(f"{summary.skipped:,} scenes cannot be planned; the first one, {first.name}: {first.why}")
+    split = manifest.split_days() if config.store.layout == "utm" else 0
+    if split:
+        found.append(
+            f"{split:,} time steps are the second of a solar day, or a later one: scenes of one day whose scales or "
+            "offsets differ do not fit into one image. They follow by a second."
+        )
     if summary.cells > _MANY_CELLS and summary.cells > summary.steps / 2 and config.store.kind != "cog":
         found.append(
             f"{summary.cells:,} grids for {summary.steps:,} time steps: each grid is a store of its own. Type "

@@ -160,6 +160,7 @@ class _Looker:
             time=instant_of(item).replace(tzinfo=None).isoformat(),
             cell=cell,
             document=document,
+            scale=json.dumps({band: found.scale for band, found in assets.items()}, sort_keys=True),
         )
 
     def _trimmed(self, item: pystac.Item, assets: Mapping[str, AssetSource]) -> dict[str, Any]:
