@@ -274,7 +274,7 @@ def test_without_patches_they_are_measured_on_simulated_scenes():
     alone = Mixture(size_px=64, normalize="percentile", landscapes=1.0)
     stream = small_stream(labelled=[], backgrounds=[], thumbnails=[], mixture=alone)
     image, level, *_ = stream[0]
-    assert (float(image.min()), float(image.max())) >= (0.0, 0.0)
+    assert float(image.min()) >= 0.0
     assert float(image.max()) <= 1.0
     assert not level.any()
     assert all(0.0 <= low < 0.5 for low in stream.normalizer.low)
@@ -361,3 +361,24 @@ def test_networks_of_mobilenet_are_trained_and_predict(tmp_path):
     plain = xcloudmask.predict(cube, model=spec, scale=1e-4, normalize="lattice")
     chunked = xcloudmask.predict(cube.chunk({"y": 32, "x": 32}), model=spec, scale=1e-4, normalize="lattice")
     np.testing.assert_array_equal(plain, chunked)
+
+
+def test_int8_is_calibrated_on_what_is_fed(tiny_model):
+    pytest.importorskip("openvino")
+    from xcloudmask.models.backends.int8 import _tile
+    from xcloudmask.sensors import get_sensor
+
+    spec = told(tiny_model, "percentile")
+    (tile,) = _tile(spec, get_sensor("sentinel-2-l2a"), 1)
+    assert float(tile.min()) >= 0.0
+    assert 0.1 < float(tile.max()) <= 1.0
+
+
+@pytest.mark.parametrize("how", ["never", "always"])
+def test_level_and_fixed_numbers_go_together(how, tiny_model):
+    # The level is that of the reflectance, whatever is fed.
+    spec, cube = told(tiny_model, "fixed"), odc_dataset(shape=(64, 64), times=1, nodata=None)
+    arguments = {"scale": SCALE, "precision": "fp32", "device": "cpu"}
+    with dask.config.set({"xcloudmask.device_engine": how}):
+        one, two = (cube.cloudmask.predict_proba(model=replace(spec, level=on), **arguments) for on in (False, True))
+    assert float(np.abs(one - two).max()) > 1e-4
