@@ -64,14 +64,14 @@ def write_data(folder: Path):
     image_module = pytest.importorskip("PIL.Image")
     (folder / "patches").mkdir(parents=True)
     rng = np.random.default_rng(0)
-    rows = ["split,name,kind,source,licence,res_m"]
+    rows = ["split,name,kind,source,licence,res_m,sensor"]
     for split, name, kind in (
         ("train", "a_1", "label4"),
         ("train", "a_2", "label_cloud_only"),
         ("background", "b_1", "clear"),
         ("eval", "c_1", "label4"),
     ):
-        rows.append(f"{split},{name},{kind},owner/{name},CC0,10")
+        rows.append(f"{split},{name},{kind},owner/{name},CC0,10,Sentinel-2")
         np.savez(
             folder / "patches" / f"{name}.npz",
             img=rng.integers(0, 9000, (4, 40, 40)).astype(np.uint16),

@@ -1,0 +1,112 @@
+"""`xcloudmask train` for networks of any bands and of bands that are given: from a configuration to a mask."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from patches import tiny_config, write_data
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+import xcloudmask
+from xcloudmask.cli.app import app
+from xcloudmask.errors import ArgumentError
+from xcloudmask.simulate import simulate_scene
+from xcloudmask.training.config import CubeOptions, DataOptions, load_config, to_toml
+from xcloudmask.training.history import read_history
+from xcloudmask.training.train import train_model
+
+ANY = {"architecture": "sensei-unet", "config": {"channels": 16, "width": 8, "blocks": 1, "classes": 4}}
+THREE = ("coastal", "red", "swir22")
+OWN = {"bands": THREE, "config": {"bands": 3, "width": 8, "blocks": 1, "level": 1}}
+
+
+def config_of(table, *, name="tiny", **mixture):
+    config = tiny_config(name=name)
+    model, drawn = replace(config.model, **table), replace(config.mixture, **mixture)
+    return replace(config, model=model, mixture=drawn, data=DataOptions(holdout_every=2))
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_data(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def any_bands(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("any")
+    path = folder / "tiny.toml"
+    path.write_text(to_toml(config_of(ANY)))
+    done = run("train", path, "--data", data, "--out", folder / "out")
+    assert done.exit_code == 0, done.output
+    return folder / "out" / "tiny.json"
+
+
+def test_a_network_of_any_bands_masks_cubes_of_any_sensor(any_bands):
+    card = json.loads(any_bands.read_text())
+    assert card["any_bands"]
+    assert card["bands"] == []
+    assert card["metrics"]
+    for sensor, count in (("landsat-etm-c2-l2", 7), ("sentinel-2-l1c", 13)):
+        cube = simulate_scene(sensor, size_px=48, times=1)
+        plan = xcloudmask.plan(cube, model=any_bands)
+        assert len(plan.bands) == count
+        assert set(np.unique(xcloudmask.predict(cube, model=any_bands))) <= {0, 1, 2, 3, 255}
+
+
+def test_the_same_command_resumes_to_the_same_bytes(any_bands, data, tmp_path):
+    def stop(progress, _):
+        if progress.step == 2:
+            raise KeyboardInterrupt
+
+    config = load_config(any_bands.parent / "config.toml")
+    config = replace(config, fit=replace(config.fit, checkpoint_s=0.0))
+    with pytest.raises(KeyboardInterrupt):
+        train_model(config, data=data, out=tmp_path, on_step=stop)
+    made = train_model(config, data=data, out=tmp_path)
+    assert made.with_suffix(".safetensors").read_bytes() == any_bands.with_suffix(".safetensors").read_bytes()
+    assert read_history(tmp_path)["holdout_agreement"]
+
+
+@pytest.mark.parametrize("normalize", ["zscore", "fixed", "percentile"])
+def test_a_network_of_given_bands(normalize, tmp_path):
+    table = OWN if normalize == "zscore" else {**OWN, "config": {**OWN["config"], "level": 0}}
+    config = config_of(table, normalize=normalize, landscapes=1.0, sensors=("sentinel-2-l1c",))
+    spec = xcloudmask.ModelSpec.from_card(train_model(config, out=tmp_path))
+    assert (spec.bands, spec.normalization) == (THREE, normalize)
+    assert set(spec.optional_bands) == {"coastal", "swir22"}
+    cube = simulate_scene("sentinel-2-l1c", size_px=48, times=1)
+    whole = xcloudmask.predict(cube, model=spec)
+    assert set(np.unique(whole)) <= {0, 1, 2, 3, 255}
+    without = xcloudmask.predict(cube, model=spec, bands={"coastal": None, "swir22": None})
+    assert without.shape == whole.shape
+
+
+def test_a_model_goes_on_with_its_own_bands(any_bands, data, tmp_path):
+    again = train_model(tiny_config(name="again"), data=data, out=tmp_path / "any", start=any_bands)
+    assert xcloudmask.ModelSpec.from_card(again).any_bands
+    own = train_model(config_of(OWN, name="own", sensors=("sentinel-2-l1c",)), out=tmp_path / "own")
+    more = train_model(tiny_config(name="more"), out=tmp_path / "more", start=own)
+    assert xcloudmask.ModelSpec.from_card(more).bands == THREE
+    before, after = (load_file(path.with_suffix(".safetensors")) for path in (own, more))
+    assert set(before) == set(after)
+
+
+def test_what_cannot_be_trained_is_said(tmp_path):
+    with pytest.raises(ArgumentError, match="leave normalize out"):
+        train_model(config_of(ANY, normalize="fixed"), out=tmp_path)
+    with pytest.raises(ArgumentError, match="most_bands = 2"):
+        train_model(config_of(ANY, most_bands=2), out=tmp_path)
+    cubes = replace(config_of(ANY), cubes=(CubeOptions(path="a.zarr", labels="b"),))
+    with pytest.raises(ArgumentError, match=r"\[\[cubes\]\]"):
+        train_model(cubes, out=tmp_path)
+    table = {"bands": ("red", "lwir11"), "config": {"bands": 2, "width": 8, "blocks": 1, "level": 0}}
+    with pytest.raises(ArgumentError, match="'lwir11'"):
+        train_model(config_of(table, normalize="fixed", sensors=("sentinel-2-l1c",)), out=tmp_path)
