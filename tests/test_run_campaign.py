@@ -35,6 +35,7 @@ from xcloudmask.run.export import export
 from xcloudmask.run.failures import bad_records
 from xcloudmask.run.frozen import FROZEN, Frozen, check_job, check_source, differences, read_frozen, write_frozen
 from xcloudmask.run.ledger import open_ledger
+from xcloudmask.run.manifest import Manifest
 from xcloudmask.run.objects import open_objects
 from xcloudmask.run.place import MANIFEST, PACKED, bad_keys, open_campaign, progress_of, save_manifest
 from xcloudmask.run.report import report
@@ -187,6 +188,15 @@ def test_status(mixed):
     assert ("HTTP 503 from ... after # s", 1) in found.reasons
     assert "secret" not in str(found) + found.to_json() + found._repr_html_()
     assert repr(found) == f"<CampaignStatus {store}: 14 of 16 tasks, 2 without a mask>"
+
+
+def test_scenes_that_were_cut_are_told(tmp_path, mixed):
+    store, _ = mixed
+    assert status(store).warnings == ()
+    with Manifest.open(store / MANIFEST, write=True) as manifest:
+        manifest.note("cut", {"utm31n": 1200})
+    assert "warning      1,200 scenes reach beyond the grid of their zone (utm31n)" in str(status(store))
+    assert "1,200 scenes reach beyond" in report(store, tmp_path / "page.md").read_text()
 
 
 def test_records_of_scenes_that_are_gone_do_not_count(mixed):

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from stac_shelf import LOCAL, Shelf, grid_cube
 
 from xcloudmask.errors import ArgumentError, CatalogueError, InputError, XCloudMaskError
+from xcloudmask.run._settle import cut_text
 from xcloudmask.run.cells import family_of, join_grids, window_in
 from xcloudmask.run.config import CampaignConfig
 from xcloudmask.run.manifest import Manifest
@@ -239,6 +240,31 @@ def test_scenes_of_a_day_with_other_offsets_get_a_step_of_their_own(desk):
     desk.update(path, [old, new, other, later], layout="utm")
     with Manifest.open(path) as manifest:
         assert {step.time: len(set(step.ids)) for step in manifest.steps()} == dict.fromkeys(found, 2)
+
+
+def test_scenes_beyond_the_grid_of_their_zone_are_told(desk):
+    """The first plan fixes it."""
+    first, inside, beyond = scene(1), scene(2), scene(3, x=600_800.0)
+    summary, path = desk.plan([first], layout="utm")
+    assert "reach beyond" not in str(summary)
+    assert "reach beyond" not in str(desk.update(path, [first, inside], layout="utm"))
+    told = str(desk.update(path, [first, inside, beyond], layout="utm"))
+    assert "1 scenes reach beyond the grid of their zone (utm31n)" in told
+    assert "give [store] another path" in told
+    # And as long as it is so, also where the scene is not found again.
+    assert "1 scenes reach beyond" in str(desk.update(path, [first], layout="utm"))
+    with Manifest.open(path) as manifest:
+        assert cut_text(manifest) in told
+    assert "reach beyond" not in str(desk.plan([first, inside, beyond], layout="utm")[0])
+
+
+def test_what_nobody_wants_of_a_scene_is_not_missed(desk):
+    small, large = {"bbox": [4.3605, 48.735, 4.3655, 48.744]}, {"bbox": [4.3605, 48.735, 4.4, 48.744]}
+    summary, path = desk.plan([scene(1, shape=(1280, 1280))], layout="utm", source=small)
+    assert "reach beyond" not in str(summary)
+    both = [scene(day, shape=(1280, 1280)) for day in (1, 2)]
+    assert "reach beyond" not in str(desk.update(path, both, layout="utm", source=small))
+    assert "2 scenes reach beyond" in str(desk.update(path, both, layout="utm", source=large))
 
 
 def test_a_manifest_from_before_days_were_split(desk):

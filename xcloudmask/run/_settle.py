@@ -8,13 +8,16 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from xcloudmask._optional import require
-from xcloudmask.run.cells import Window, geobox_of, join_grids, window_in, zone_cell
+from xcloudmask.run.cells import Window, geobox_of, join_grids, reaches_beyond, window_in, zone_cell
 from xcloudmask.run.config import CampaignConfig
 from xcloudmask.run.manifest import Manifest
 from xcloudmask.run.regions import area_filter, regions_of, touching
 from xcloudmask.run.task import Cell
 
-__all__ = ["Settled", "settle"]
+__all__ = ["CUT", "Settled", "cut_text", "settle"]
+
+CUT = "cut"
+"""Fact of a manifest: cell of a UTM zone -> scenes that reach beyond it."""
 
 
 class Settled(NamedTuple):
@@ -48,10 +51,44 @@ def settle(manifest: Manifest, config: CampaignConfig, *, area: Mapping[str, Any
         _place(manifest, family, config, area)
         manifest.fill_slots(family, shift_minutes=_shift(family) if config.store.layout == "utm" else None)
     new = anew = 0
+    cut: dict[str, int] = {}
     for name in sorted(manifest.cell_names()):
-        for counts in _put_steps(manifest, name, config, area):
+        windows = _Windows(manifest.cell(name), area, zone=config.store.layout == "utm")
+        for counts in _put_steps(manifest, name, config, area, windows):
             new, anew = new + counts[0], anew + counts[1]
+        cut |= {name: windows.cut} if windows.cut else {}
+    manifest.note(CUT, cut)
     return Settled(new, anew)
+
+
+class _Windows:
+    """Where scenes lie in a cell, each grid looked at once."""
+
+    def __init__(self, cell: Cell, area: Mapping[str, Any] | None, *, zone: bool) -> None:
+        self._cell, self._area, self._zone = cell, area, zone
+        self._known: dict[Cell, tuple[Window | None, bool]] = {}
+        self.cut = 0
+        """Scenes of which the cell, made when others were planned, has only a part."""
+
+    def of(self, grid: Cell) -> Window | None:
+        if grid not in self._known:
+            beyond = self._zone and reaches_beyond(self._cell, grid, self._area)
+            self._known[grid] = touching(self._cell, grid), beyond
+        window, beyond = self._known[grid]
+        self.cut += beyond
+        return window
+
+
+def cut_text(manifest: Manifest) -> str:
+    """Say which scenes reach beyond the cell of their zone; empty where none does."""
+    cut: Mapping[str, int] = manifest.fact(CUT) or {}
+    if not cut:
+        return ""
+    return (
+        f"{sum(cut.values()):,} scenes reach beyond the grid of their zone ({', '.join(sorted(cut))}), which the first "
+        "plan fixed: what lies outside of it gets no mask. Another campaign makes the grid anew, for all of it: give "
+        "[store] another path in the configuration, and type: xcloudmask run start CAMPAIGN.toml"
+    )
 
 
 def _replaced(manifest: Manifest) -> Iterator[tuple[int, int]]:
@@ -117,18 +154,15 @@ def _shift(family: str) -> int:
 
 
 def _put_steps(
-    manifest: Manifest, name: str, config: CampaignConfig, area: Mapping[str, Any] | None
+    manifest: Manifest, name: str, config: CampaignConfig, area: Mapping[str, Any] | None, windows: _Windows
 ) -> Iterator[tuple[int, int]]:
     cell = manifest.cell(name)
     wanted, region_px = area_filter(cell, area), None if config.whole else config.region_px
     context_px = _context(cell, config)
-    windows: dict[Cell, Window | None] = {}
     for time, rows in groupby(manifest.scenes(name), key=itemgetter(0)):
         scenes: list[tuple[int, Window]] = []
         for _, number, grid in rows:
-            if grid not in windows:
-                windows[grid] = touching(cell, grid)
-            if (window := windows[grid]) is not None:
+            if (window := windows.of(grid)) is not None:
                 scenes.append((number, window))
         regions = list(regions_of(cell, scenes, region_px=region_px, context_px=context_px, wanted=wanted))
         if regions:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
 __all__ = ["Window", "bounds_in", "cell_of_grid", "family_of", "geobox_of", "join_grids", "outline_step"]
-__all__ += ["utm_zone", "whole_outwards", "window_in", "zone_cell"]
+__all__ += ["reaches_beyond", "utm_zone", "whole_outwards", "window_in", "zone_cell"]
 
 Window = tuple[int, int, int, int]
 """First row, one past the last, first column, one past the last."""
@@ -222,6 +222,32 @@ def zone_cell(
     sides = whole_outwards(corner, (left, bottom, right, top))
     units = [side // unit_px if place % 2 == 0 else -(-side // unit_px) for place, side in enumerate(sides)]
     return _cut(corner, [unit * unit_px for unit in units])
+
+
+def reaches_beyond(cell: Cell, grid: Cell, area: Mapping[str, Any] | None) -> bool:
+    """Whether a scene shows pixels that are wanted, and that the cell of its zone does not have.
+
+    Parameters
+    ----------
+    cell
+        As `zone_cell` made it, of other scenes perhaps.
+    grid
+        Of the scene.
+    area
+        As in `zone_cell`.
+
+    Returns
+    -------
+    bool
+    """
+    left, bottom, right, top = bounds_in(grid, cell.crs)
+    if area is not None:
+        west, south, east, north = _area_bounds(area, cell.crs)
+        left, bottom, right, top = max(left, west), max(bottom, south), min(right, east), min(top, north)
+        if left >= right or bottom >= top:
+            return False
+    sides = whole_outwards(cell, (left, bottom, right, top))
+    return min(sides) < 0 or sides[1] > cell.shape[0] or sides[3] > cell.shape[1]
 
 
 def whole_outwards(cell: Cell, box: tuple[float, float, float, float]) -> Window:

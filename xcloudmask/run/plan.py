@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xcloudmask.errors import ArgumentError, InputError, XCloudMaskError
-from xcloudmask.run._settle import Settled, settle
+from xcloudmask.run._settle import Settled, cut_text, settle
 from xcloudmask.run.config import CampaignConfig
 from xcloudmask.run.estimate import Needs, check_memory, look_at, measure_predict, measure_read, slots, worker_bytes
 from xcloudmask.run.manifest import Changes, Manifest
@@ -244,6 +244,8 @@ def _warned(summary: PlanSummary, manifest: Manifest, config: CampaignConfig) ->
     if summary.skipped:
         first = next(manifest.skipped())
         found.append(f"{summary.skipped:,} scenes cannot be planned; the first one, {first.name}: {first.why}")
+    if cut := cut_text(manifest):
+        found.append(cut)
     split = manifest.split_days() if config.store.layout == "utm" else 0
     if split:
         found.append(

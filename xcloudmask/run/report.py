@@ -12,6 +12,7 @@ from xcloudmask._files import partial_file
 from xcloudmask._version import __version__
 from xcloudmask.errors import ArgumentError
 from xcloudmask.run._page import Content, html_page, markdown_page
+from xcloudmask.run._settle import cut_text
 from xcloudmask.run.index import LedgerIndex
 from xcloudmask.run.manifest import Manifest
 from xcloudmask.run.place import Campaign, current_records, open_campaign
@@ -83,7 +84,7 @@ def _content(found: Campaign, manifest: Manifest, index: LedgerIndex, title: str
     numbers = manifest.tally()
     return Content(
         title=title or f"Campaign {found.label}",
-        facts=[*_facts(found), ("Scenes", f"{numbers.sources:,}, in {numbers.steps:,} time steps"), *_skips(manifest)],
+        facts=[*_facts(found), ("Scenes", f"{numbers.sources:,}, in {numbers.steps:,} time steps"), *_notes(manifest)],
         status=status,
         tally=counted,
         cells=[cell for cell, _ in manifest.cells()],
@@ -106,11 +107,13 @@ def _facts(found: Campaign) -> Iterator[tuple[str, str]]:
     yield "Reported with", f"xcloudmask {__version__}"
 
 
-def _skips(manifest: Manifest) -> Iterator[tuple[str, str]]:
+def _notes(manifest: Manifest) -> Iterator[tuple[str, str]]:
     count = manifest.tally().skips
     if count:
         first = next(iter(manifest.skipped()))
         yield "Not planned", f"{count:,} scenes, such as {first.name}: {first.why}"
+    if cut := cut_text(manifest):
+        yield "Cut", cut
 
 
 def _text(values: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from xcloudmask.run._settle import cut_text
 from xcloudmask.run.failures import bad_records, reasons_of
 from xcloudmask.run.index import LedgerIndex
 from xcloudmask.run.lease import holder_of
@@ -33,6 +34,7 @@ def status_of(found: Campaign, manifest: Manifest, index: LedgerIndex, *, reason
         counts=dict(counts),
         cells={name: (sum(numbers.values()), _finished(numbers)) for name, numbers in sorted(cells.items())},
         reasons=reasons_of(bad_records(found.ledger, bad)),
+        warnings=tuple(filter(None, [cut_text(manifest)])),
         holder=_holder(found.place),
     )
 

@@ -67,6 +67,8 @@ class CampaignStatus:
     """Cell -> tasks, and those that are done."""
     reasons: Sequence[tuple[str, int]] = ()
     """Kinds of reasons of failures and how often."""
+    warnings: Sequence[str] = ()
+    """What the plan has to say about the masks."""
     holder: str = ""
     """Who coordinates the campaign now; empty where nobody does."""
 
@@ -97,6 +99,7 @@ class CampaignStatus:
         rows += [(name, f"{self.counts.get(name, 0):,}") for name in STATUSES]
         rows.append(("pending", f"{self.pending:,}"))
         rows += [("reason", f"{count:,} x {text}") for text, count in self.reasons[:10]]
+        rows += [("warning", text) for text in self.warnings]
         rows.append(("coordinator", self.holder or "none"))
         return rows
 
