@@ -23,7 +23,16 @@ import xarray as xr
 from benchmarks.core import data_dir
 from xcloudmask._sensor import Band, Sensor
 from xcloudmask.errors import XCloudMaskError
-from xcloudmask.evaluate import Bootstrap, Counted, Estimate, Evaluation, confusion, pool, sets_from_labels, summarise
+from xcloudmask.evaluate import (
+    Bootstrap,
+    Counted,
+    Estimate,
+    confusion,
+    difference,
+    pool,
+    sets_from_labels,
+    summarise,
+)
 from xcloudmask.models.registry import get_spec
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.predict import predict
@@ -101,13 +110,17 @@ HYPERSPECTRAL = Sensor(
 """A sensor that no table has: windows of the air between 430 and 2280 nm."""
 
 
+Images = dict[tuple[str, str], list[Counted]]
+"""Counted images by set of bands and model."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One line of the table."""
+    """One line of a table."""
 
     source: str
-    bands: str
-    model: str
+    what: str
+    """Set of bands and model, or one of these less another."""
     images: int
     measures: Mapping[str, Estimate]
 
@@ -117,7 +130,7 @@ class Row:
             name: None if np.isnan(one.value) else {"value": one.value, "low": one.low, "high": one.high}
             for name, one in ((name, self.measures[name]) for name in MEASURES)
         }
-        return {"source": self.source, "bands": self.bands, "model": self.model, "images": self.images} | plain
+        return {"source": self.source, "what": self.what, "images": self.images} | plain
 
 
 def chosen(name: str, bands: Mapping[str, float]) -> list[str] | None:
@@ -147,20 +160,17 @@ def sets_for(spec: ModelSpec, bands: Mapping[str, float]) -> dict[str, list[str]
 # --- labelled patches ---
 
 
-def of_patches(specs: Mapping[str, ModelSpec], patches: Sequence[Patch], *, how: Bootstrap) -> Iterator[Row]:
-    """Rows of each source, and of the patches that have all sets together."""
-    rich = {patch.name for patch in patches if set(COMMON) <= set(patch.bands)}
-    for name in SETS:
-        for model, spec in specs.items():
-            sets = ((patch, sets_for(spec, _centres(patch))) for patch in patches)
+def of_patches(specs: Mapping[str, ModelSpec], patches: Sequence[Patch]) -> Images:
+    """Count patches with each set that they have."""
+    counted: Images = {}
+    for model, spec in specs.items():
+        sets = [(patch, sets_for(spec, _centres(patch))) for patch in patches]
+        for name in SETS:
             fed = [only_bands(patch, roles[name]) for patch, roles in sets if name in roles]
-            if not fed:
-                continue
-            result = evaluate_model(spec, fed, levels=["known"], how=how)["known"]
-            yield from _rows(result, bands=name, model=model)
-            images = [image for image in result.images if image.name in rich]
-            if images and len({image.source for image in images}) > 1:
-                yield _row("patches with six bands or more", summarise(images, how=how), bands=name, model=model)
+            if fed:
+                result = evaluate_model(spec, fed, levels=["known"], how=Bootstrap(draws=2))
+                counted[name, model] = list(result["known"].images)
+    return counted
 
 
 def _centres(patch: Patch) -> dict[str, float]:
@@ -172,10 +182,10 @@ def _centres(patch: Patch) -> dict[str, float]:
 
 
 def of_sensors(
-    specs: Mapping[str, ModelSpec], sensors: Sequence[str], *, seeds: Sequence[int], size_px: int | None, how: Bootstrap
-) -> Iterator[Row]:
-    """Rows of each sensor, and their mean."""
-    counted: dict[tuple[str, str], list[Counted]] = {}
+    specs: Mapping[str, ModelSpec], sensors: Sequence[str], *, seeds: Sequence[int], size_px: int | None
+) -> Images:
+    """Count simulated scenes with each set that their sensor has."""
+    counted: Images = {}
     for name in sensors:
         sensor = HYPERSPECTRAL if name == HYPERSPECTRAL.name else get_sensor(name)
         bands = {band.name: band for band in sensor.bands if band.role != "pan"}
@@ -185,8 +195,7 @@ def of_sensors(
                 dates = (confusion(codes, sets_from_labels(one)) for codes, one in zip(mask, truth, strict=True))
                 image = Counted(name=f"{name} seed {seed}", source=name, confusion=pool(dates))
                 counted.setdefault(key, []).append(image)
-    for (bands_name, model), images in counted.items():
-        yield from _rows(summarise(images, how=how), bands=bands_name, model=model, mean=True)
+    return counted
 
 
 def _masks(
@@ -207,60 +216,124 @@ def _masks(
 # --- tables ---
 
 
-def _rows(result: Evaluation, *, bands: str, model: str, mean: bool = False) -> Iterator[Row]:
-    for source, group in result.sources.items():
-        yield Row(source=source, bands=bands, model=model, images=group.patches, measures=group.estimates)
-    if mean and len(result.sources) > 1:
-        label = f"mean of {len(result.sources)} sensors"
-        yield Row(source=label, bands=bands, model=model, images=len(result.images), measures=result.mean)
+def accuracy(counted: Images, *, how: Bootstrap) -> list[Row]:
+    """Rows of each source, and the mean over the sources that have all sets."""
+    rich = _with_all_sets(counted)
+    rows = []
+    for (bands, model), images in counted.items():
+        result = summarise(images, how=how)
+        for source, group in result.sources.items():
+            what = f"{bands} | {model}"
+            rows.append(Row(source=source, what=what, images=group.patches, measures=group.estimates))
+        kept = [image for image in images if image.source in rich]
+        if len(rich) > 1 and kept:
+            label = f"mean of the {len(rich)} sources with all sets"
+            mean = summarise(kept, how=how).mean
+            rows.append(Row(source=label, what=f"{bands} | {model}", images=len(kept), measures=mean))
+    return _together(rows)
 
 
-def _row(source: str, result: Evaluation, *, bands: str, model: str) -> Row:
-    group = result.pooled
-    return Row(source=source, bands=bands, model=model, images=group.patches, measures=group.estimates)
+def _with_all_sets(counted: Images) -> set[str]:
+    most = {model for name, model in counted if name == "COMMON"}
+    by_set = [{one.source for one in counted.get((name, model), [])} for model in most for name in SETS]
+    return set.intersection(*by_set) if by_set else set()
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Lay rows out, those of one source together, in percent."""
+def gains(counted: Images, *, how: Bootstrap) -> list[Row]:
+    """What each set has more than RGB, and each model more than the last one, on the images that both have."""
+    last = [model for _, model in counted][-1]
+    rows = []
+    for (bands, model), images in counted.items():
+        for base in ((bands, last), ("RGB", model)):
+            if base != (bands, model) and base in counted:
+                what = f"{bands} | {model} less {base[1] if base[0] == bands else base[0]}"
+                rows += _gain(images, counted[base], what=what, how=how)
+    return _together(rows)
+
+
+def _gain(images: Sequence[Counted], base: Sequence[Counted], *, what: str, how: Bootstrap) -> list[Row]:
+    names = {(image.source, image.name) for image in images} & {(image.source, image.name) for image in base}
+    both = ([one for one in each if (one.source, one.name) in names] for each in (images, base))
+    if not names:
+        return []
+    first, second = (summarise(each, how=how) for each in both)
+    found = difference(first, second).sources
+    counts = {source: group.patches for source, group in first.sources.items()}
+    return [
+        Row(source=source, what=what, images=counts.get(source, len(names)), measures=measured)
+        for source, measured in found.items()
+    ]
+
+
+def _together(rows: Sequence[Row]) -> list[Row]:
+    order = list(dict.fromkeys(row.source for row in rows))
+    return sorted(rows, key=lambda row: order.index(row.source))
+
+
+def table(rows: Sequence[Row], *, signed: bool = False) -> str:
+    """Lay rows out, in percent; differences in percentage points, with their intervals."""
     lines = [
         f"| source | bands | model | images | {' | '.join(MEASURES.values())} |",
         "|" + "---|" * (4 + len(MEASURES)),
     ]
-    for source in dict.fromkeys(row.source for row in rows):
-        for row in rows:
-            if row.source == source:
-                cells = (_cell(row.measures[name].value) for name in MEASURES)
-                lines.append(f"| {source} | {row.bands} | {row.model} | {row.images} | {' | '.join(cells)} |")
+    for row in rows:
+        cells = (_cell(row.measures[name], signed=signed) for name in MEASURES)
+        lines.append(f"| {row.source} | {row.what} | {row.images} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _cell(value: float) -> str:
-    return "-" if np.isnan(value) else f"{100 * value:.1f}"
+def _cell(one: Estimate, *, signed: bool) -> str:
+    if np.isnan(one.value):
+        return "-"
+    if not signed:
+        return f"{100 * one.value:.1f}"
+    interval = "" if one.low is None or one.high is None else f" ({100 * one.low:+.1f} to {100 * one.high:+.1f})"
+    return f"{100 * one.value:+.1f}{interval}"
 
 
 def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
-    specs = {name: get_spec(name) for name in given.models}
+    specs = named(given.models)
     how = Bootstrap(draws=20 if given.quick else 2000)
-    seeds = range(1 if given.quick else given.seeds)
-    found: dict[str, list[Row]] = {}
+    counted: dict[str, Images] = {}
     if "patches" in given.parts:
         if given.data is None:
             raise SystemExit("No folder of patches. Type --data DIR, or --parts simulated.")
         patches = load_split(given.data, {"dev": "holdout"}.get(given.split, given.split), bands=ALL_BANDS)
-        found[f"Labelled patches, split {given.split}"] = list(of_patches(specs, patches, how=how))
+        counted[f"Labelled patches, split {given.split}"] = of_patches(specs, patches)
     if "simulated" in given.parts:
-        size_px = 64 if given.quick else None
-        rows = of_sensors(specs, given.sensors, seeds=seeds, size_px=size_px, how=how)
-        found[f"Simulated scenes, {len(seeds)} of each sensor"] = list(rows)
-    text = "\n\n".join(f"{title}:\n\n{table(rows)}" for title, rows in found.items()) + "\n"
-    print(text)
-    given.markdown.write_text(text)
+        seeds, size_px = (range(1), 64) if given.quick else (range(given.seeds), None)
+        images = of_sensors(specs, given.sensors, seeds=seeds, size_px=size_px)
+        counted[f"Simulated scenes, {len(seeds)} of each sensor"] = images
+    write({title: (accuracy(one, how=how), gains(one, how=how)) for title, one in counted.items()}, specs, given)
+    return 0
+
+
+def named(models: Sequence[str]) -> dict[str, ModelSpec]:
+    """Return the models by what tables call them: their name, or what was typed where two have the same."""
+    specs = {typed: get_spec(typed) for typed in models}
+    names = [spec.name for spec in specs.values()]
+    return {spec.name if names.count(spec.name) == 1 else typed: spec for typed, spec in specs.items()}
+
+
+def write(
+    tables: Mapping[str, tuple[list[Row], list[Row]]], specs: Mapping[str, ModelSpec], given: argparse.Namespace
+) -> None:
+    """Print the tables, and write them as Markdown and JSON."""
+    parts = [
+        f"{title}:\n\n{table(rows)}\n\nDifferences, in percentage points, with 95 % intervals over images:\n\n"
+        f"{table(more, signed=True)}\n"
+        for title, (rows, more) in tables.items()
+    ]
+    print("\n".join(parts))
+    given.markdown.write_text("\n".join(parts))
     if given.json is not None:
         models = {name: spec.sha256 for name, spec in specs.items()}
-        plain = {title: [row.to_dict() for row in rows] for title, rows in found.items()}
+        plain = {
+            title: {"accuracy": [row.to_dict() for row in rows], "differences": [row.to_dict() for row in more]}
+            for title, (rows, more) in tables.items()
+        }
         given.json.write_text(json.dumps({"models": models, "tables": plain}, indent=1, allow_nan=False) + "\n")
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,7 +13,7 @@ from test_cli_evaluate import run
 from test_score import write_folder
 
 from benchmarks import bands, bandsets
-from xcloudmask.evaluate import Bootstrap, confusion
+from xcloudmask.evaluate import Bootstrap, Counted, confusion
 from xcloudmask.models.anybands import SenseiNet
 from xcloudmask.models.registry import get_spec
 from xcloudmask.models.spec import ModelSpec
@@ -96,17 +96,39 @@ def folder(tmp_path):
 
 def test_patches_with_each_set(folder, any_bands, tiny_model):
     patches = load_patches(folder, splits=("mine",), bands=ALL_BANDS)
-    rows = list(bandsets.of_patches({"any": any_bands, "default": tiny_model}, patches, how=Bootstrap(draws=2)))
-    found = {(row.source, row.bands, row.model): row for row in rows}
-    assert [bands for source, bands, model in found if (source, model) == ("a", "any")] == list(bandsets.SETS)
-    assert [bands for source, bands, model in found if (source, model) == ("b", "any")] == ["ALL", "RGB", "RGBNIR"]
-    assert {bands for _, bands, model in found if model == "default"} == {"RGBNIR"} | (
-        {"RGB"} if "nir" in tiny_model.optional_bands else set()
-    )
-    # All of four bands are RGB and near infrared, whatever their order.
-    every, named = (found["b", bands, "any"].measures["cloud_oa"].value for bands in ("ALL", "RGBNIR"))
-    assert every == pytest.approx(named, abs=0.01)
-    assert found["a", "ALL", "any"].measures["cloud_oa"].value != found["a", "RGB", "any"].measures["cloud_oa"].value
+    counted = bandsets.of_patches({"any": any_bands, "default": tiny_model}, patches)
+    sources = {key: [image.source for image in images] for key, images in counted.items()}
+    assert sources == {
+        **{(name, "any"): ["a", "b"] for name in ("ALL", "RGB", "RGBNIR")},
+        **{(name, "any"): ["a"] for name in ("COMMON", "No-RGB")},
+        **{(name, "default"): ["a", "b"] for name in ("RGB", "RGBNIR")},
+    }
+    # All of four bands are RGB and near infrared, whatever their order; seven bands are more.
+    every, named = (bandsets.summarise(counted[name, "any"]).sources for name in ("ALL", "RGBNIR"))
+    assert every["b"].scores.cloud_oa == pytest.approx(named["b"].scores.cloud_oa, abs=0.01)
+    assert every["a"].scores.cloud_oa != named["a"].scores.cloud_oa
+
+
+def test_differences_are_of_the_same_images():
+    def images(names, mask):
+        truth = np.array([2, 2, 1, 1])
+        return [Counted(name=name, source=name[0], confusion=confusion(np.array(mask), truth)) for name in names]
+
+    half, right = [1, 0, 0, 0], [1, 1, 0, 0]
+    counted = {
+        ("ALL", "any"): images(["a1", "a2"], right),
+        ("RGB", "any"): images(["a1", "a2", "b1"], half),
+        ("RGB", "default"): images(["a1", "a2", "b1"], right),
+    }
+    rows = bandsets.gains(counted, how=Bootstrap(draws=5))
+    found = {(row.source, row.what): (row.images, row.measures["cloud_oa"].value) for row in rows}
+    assert found == {
+        ("a", "ALL | any less RGB"): (2, 0.25),
+        ("a", "RGB | any less default"): (2, -0.25),
+        ("b", "RGB | any less default"): (1, -0.25),
+        ("pooled", "RGB | any less default"): (3, -0.25),
+    }
+    assert "| a | ALL | any less RGB | 2 | +25.0 (+25.0 to +25.0) |" in bandsets.table(rows, signed=True)
 
 
 def test_it_runs_on_patches_and_simulated_scenes(tmp_path, folder, any_bands, capsys):
@@ -117,15 +139,16 @@ def test_it_runs_on_patches_and_simulated_scenes(tmp_path, folder, any_bands, ca
     assert bandsets.main([*line, "--sensors", "landsat-etm-c2-l1", "hyperspectral"]) == 0
     text = (tmp_path / "t.md").read_text()
     assert text.rstrip() == capsys.readouterr().out.rstrip()
-    assert "| mean of 2 sensors | No-RGB |" in text
+    assert "| mean of the 2 sources with all sets | No-RGB | tiny-any | 2 |" in text
     plain = json.loads((tmp_path / "t.json").read_text())
-    assert set(plain["models"]) == {str(card), "default"}
+    assert set(plain["models"]) == {"tiny-any", "default"}
     _, simulated = plain["tables"].values()
-    rows = {(row["source"], row["bands"], row["model"]): row for row in simulated}
-    assert 0 < rows["hyperspectral", "ALL", str(card)]["cloud_oa"]["value"] < 1
+    rows = {(row["source"], row["what"]): row for row in simulated["accuracy"]}
+    assert 0 < rows["hyperspectral", "ALL | tiny-any"]["cloud_oa"]["value"] < 1
     # Heat counts: Landsat 7 has a thermal band, which is in ALL and not in COMMON.
-    every, common = (rows["landsat-etm-c2-l1", name, str(card)] for name in ("ALL", "COMMON"))
+    every, common = (rows["landsat-etm-c2-l1", f"{name} | tiny-any"] for name in ("ALL", "COMMON"))
     assert every["cloud_oa"] != common["cloud_oa"]
+    assert "RGB | tiny-any less default" in {row["what"] for row in simulated["differences"]}
 
 
 def test_the_networks_that_are_compared_are_what_they_say():
