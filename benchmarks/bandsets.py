@@ -67,26 +67,8 @@ TABLE = Path(__file__).parents[1] / "docs" / "_bandsets.md"
 _COARSE_M = 60.0
 _VISIBLE_NM = (450.0, 690.0)
 _CENTRES_NM = (
-    430,
-    490,
-    520,
-    560,
-    590,
-    620,
-    660,
-    705,
-    740,
-    780,
-    830,
-    870,
-    950,
-    1030,
-    1240,
-    1610,
-    1680,
-    2090,
-    2200,
-    2280,
+    *(430, 490, 520, 560, 590, 620, 660, 705, 740, 780),
+    *(830, 870, 950, 1030, 1240, 1610, 1680, 2090, 2200, 2280),
 )
 _ROLES = {490: "blue", 560: "green", 660: "red", 830: "nir", 1610: "swir16", 2200: "swir22"}
 
@@ -108,7 +90,6 @@ HYPERSPECTRAL = Sensor(
     ),
 )
 """A sensor that no table has: windows of the air between 430 and 2280 nm."""
-
 
 Images = dict[tuple[str, str], list[Counted]]
 """Counted images by set of bands and model."""
