@@ -56,7 +56,8 @@ def predict(
     bands
         Which band of the cube plays which role, such as ``{"red": "B04"}``; a number is a position along the band
         dimension, from 0. ``{"nir": None}`` gives a band up: the model is fed zeros. A list names the bands in the
-        order of the model. None: found by name.
+        order of the model, or those that a model of any bands is fed. None: found by name; a model of any bands is fed
+        all of known wavelength.
     sensor
         A sensor of `xcloudmask.sensors`, where names alone do not tell; also supplies nodata and scale. None: the one
         that ``attrs["sensor"]`` of the cube names, if any.
