@@ -135,11 +135,14 @@ def table(figures: Mapping[str, float]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bands", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes: to see that it runs, not to measure")
+    parser.add_argument("--rounds", type=int, default=5, help="turns of each network, at least 5")
     parser.add_argument("--out", type=Path, default=TABLE, help="file of the table")
     given = parser.parse_args(arguments)
+    asked.rounds = given.rounds
     figures = {figure.name: figure.value for figure in bands(quick=given.quick)}
     kind, config = body_of_model()
-    given.out.write_text(f"Body: {kind} {config or '(defaults)'}, float32, one thread.\n\n{table(figures)}")
+    network = ", ".join([kind, *(f"{key} {value}" for key, value in config.items())])
+    given.out.write_text(f"Network: {network}; float32, one thread, torch {torch.__version__}.\n\n{table(figures)}")
     print(given.out.read_text())
     return 0
 
