@@ -3,13 +3,13 @@
 Both SEnSeI's map of the bands and the first convolution of the network behind it are linear, with nothing in between.
 So for given bands the two are one convolution, and what runs is the network alone with as many input channels as there
 are bands: SEnSeI then costs nothing per pixel. In training, each sample of a batch has a convolution of its own bands;
-the map of 64 channels is never made.
+the map of 64 channels is never made. The level of the bands, where a network takes one, is mapped by the same matrix.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import cast
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from xcloudmask.errors import ArgumentError
 from xcloudmask.models.deeplabv3 import CloudDeepLabV3
 from xcloudmask.models.mobileunet import MobileUNet
 from xcloudmask.models.sensei import Sensei, Wavelengths, describe
@@ -24,8 +25,11 @@ from xcloudmask.models.unet import CloudUNet
 
 __all__ = ["BODIES", "SIDE_VALUES", "SenseiNet"]
 
-SIDE_VALUES = 4
-"""What `SenseiNet` is told of each band: its descriptor, and 1, or 0 for a place that holds no band."""
+SIDE_VALUES = 7
+"""What `SenseiNet` is told of each band: its descriptor (three values); 1, or 0 for a place that holds no band; 1, or 0
+where the level is unknown; and log mean and log spread, as in `xcloudmask.normalize.level_vector`."""
+_LEVEL = "level_mlp.0.weight"
+_RIDGE = 1e-3
 
 _Body = type[CloudUNet] | type[CloudDeepLabV3] | type[MobileUNet]
 
@@ -45,7 +49,7 @@ class SenseiNet(nn.Module):
     channels
         Of SEnSeI's map.
     config
-        Other arguments of the network behind it, such as its width.
+        Other arguments of the network behind it, such as its width, and whether it takes the level: unless told, not.
 
     Examples
     --------
@@ -57,8 +61,9 @@ class SenseiNet(nn.Module):
 
     def __init__(self, body: str, *, channels: int = 64, **config: int) -> None:
         super().__init__()
+        config = {"level": 0, **config}
         self.sensei = Sensei(channels=channels)
-        self.body = BODIES[body](bands=channels, level=0, **config)
+        self.body = BODIES[body](bands=channels, **config)
         self.stride_px = self.body.stride_px
         self._kind, self._config = body, config
         first = self.body.first_convolution()
@@ -77,15 +82,21 @@ class SenseiNet(nn.Module):
         x
             (n, bands, y, x), as `xcloudmask.models.sensei.Sensei.forward` takes it.
         side
-            (n, bands, 4): the descriptor of each band, and whether there is one.
+            (n, bands, 7): see `SIDE_VALUES`.
         """
-        descriptors, there = side[..., : SIDE_VALUES - 1], side[..., SIDE_VALUES - 1]
-        self._first.matrix = self.sensei.matrix(descriptors, there)
+        matrix = self.sensei.matrix(side[..., :3], side[..., 3])
+        self._first.matrix = matrix
         try:
-            logits: Tensor = self.body(x)
+            logits: Tensor = self.body(x, self._level(matrix, side[..., 4:]) if self._config["level"] else None)
         finally:
             self._first.matrix = None
         return logits
+
+    @staticmethod
+    def _level(matrix: Tensor, told: Tensor) -> Tensor:
+        """The level of SEnSeI's channels (n, 1 + 2 * channels), of that of the bands (n, bands, 3)."""
+        mapped = torch.einsum("ncb,nbk->nck", matrix, told[..., 1:])
+        return torch.cat((told[..., 0].amax(dim=1, keepdim=True), mapped.flatten(1)), dim=1)
 
     @torch.no_grad()
     def specialised(self, wavelengths_nm: Wavelengths) -> nn.Module:
@@ -106,14 +117,53 @@ class SenseiNet(nn.Module):
         ArgumentError
             Fewer than three bands, or wavelengths that are none.
         """
-        first = self._first
-        descriptors = describe(wavelengths_nm).to(first.weight.device)
-        # Bands that are much alike differ in few digits, so what SEnSeI says of them is worked out in full.
-        matrix = copy.deepcopy(self.sensei).double().matrix(descriptors.double())
-        net = BODIES[self._kind](bands=len(wavelengths_nm), level=0, **self._config).to(first.weight.device)
-        folded = {f"{self._first_name}.weight": first.folded(matrix).float()}
-        net.load_state_dict({**self.body.state_dict(), **folded})
+        matrix = self._matrix(wavelengths_nm)
+        net = BODIES[self._kind](bands=len(wavelengths_nm), **self._config).to(self._first.weight.device)
+        state = {**self.body.state_dict(), f"{self._first_name}.weight": self._first.folded(matrix).float()}
+        if self._config["level"]:
+            flag, mapped = state[_LEVEL].double().split((1, 2 * len(matrix)), dim=1)
+            folded = torch.einsum("ock,cb->obk", mapped.unflatten(1, (len(matrix), 2)), matrix).flatten(1)
+            state[_LEVEL] = torch.cat((flag, folded), dim=1).float()
+        net.load_state_dict(state)
         return net.eval()
+
+    @torch.no_grad()
+    def adopt(self, net: nn.Module, wavelengths_nm: Sequence[Wavelengths]) -> None:
+        """Take the weights of a network of certain bands, so that this one begins by doing the same for these bands.
+
+        Parameters
+        ----------
+        net
+            Of the same kind and size as the network behind SEnSeI.
+        wavelengths_nm
+            The bands of the network as one or more sensors have them. Its first layer is the same for all of them,
+            as nearly as can be: ridge regression.
+
+        Raises
+        ------
+        ArgumentError
+            The network is of another size.
+        """
+        matrix = torch.cat([self._matrix(bands) for bands in wavelengths_nm], dim=1)
+        gram = matrix @ matrix.T
+        solve = torch.linalg.solve(gram + _RIDGE * gram.diagonal().mean() * torch.eye(len(gram)).to(gram), matrix).T
+        state = {key: value.clone() for key, value in net.state_dict().items()}
+        first, bands, times = f"{self._first_name}.weight", len(wavelengths_nm[0]), len(wavelengths_nm)
+        pixels = state[first].double().unflatten(1, (bands, -1)).repeat(1, times, 1, 1, 1)
+        state[first] = torch.einsum("obpyx,bc->ocpyx", pixels, solve).flatten(1, 2).float()
+        if self._config["level"]:
+            flag, own = state[_LEVEL].double().split((1, 2 * bands), dim=1)
+            mapped = torch.einsum("obk,bc->ock", own.unflatten(1, (bands, 2)).repeat(1, times, 1), solve)
+            state[_LEVEL] = torch.cat((flag, mapped.flatten(1)), dim=1).float()
+        try:
+            self.body.load_state_dict(state)
+        except RuntimeError as error:
+            raise ArgumentError(f"The network to begin with is of another kind or size: {error}") from error
+
+    def _matrix(self, wavelengths_nm: Wavelengths) -> Tensor:
+        """(channels, bands) of SEnSeI in float64: bands that are much alike differ in few digits."""
+        descriptors = describe(wavelengths_nm).to(self._first.weight.device).double()
+        return copy.deepcopy(self.sensei).double().matrix(descriptors)
 
 
 class _OwnBands(nn.Conv2d):

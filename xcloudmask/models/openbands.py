@@ -75,8 +75,8 @@ def with_bands(spec: ModelSpec, bands: Sequence[OpenBand]) -> ModelSpec:
     Returns
     -------
     ModelSpec
-        Same name, weights and sha256. Its values are ``(value - mean) / std``: reflectance + 0.5, and kelvin over the
-        95th percentile of brightness temperatures + 0.5.
+        Same name, weights and sha256. A model with z-scores keeps them; another is fed ``(value - mean) / std``:
+        reflectance + 0.5, and kelvin over the 95th percentile of brightness temperatures + 0.5.
 
     Raises
     ------
@@ -101,13 +101,9 @@ def with_bands(spec: ModelSpec, bands: Sequence[OpenBand]) -> ModelSpec:
             f"Model {spec.name!r} takes {FEWEST_BANDS} or more bands, each once. Found {len(names)}: "
             f"{', '.join(map(repr, names)) or 'none'}."
         )
+    wavelengths = tuple(tuple(map(float, band.wavelength_nm)) for band in bands)
+    made = replace(spec, any_bands=False, bands=names, config=(*spec.config, (WAVELENGTHS, wavelengths)))
+    if spec.normalization == "zscore":
+        return made
     spread = tuple(THERMAL_K if band.thermal else 1.0 for band in bands)
-    return replace(
-        spec,
-        any_bands=False,
-        bands=names,
-        normalization="fixed",
-        mean=tuple(-OFFSET * one for one in spread),
-        std=spread,
-        config=(*spec.config, (WAVELENGTHS, tuple(tuple(map(float, band.wavelength_nm)) for band in bands))),
-    )
+    return replace(made, normalization="fixed", mean=tuple(-OFFSET * one for one in spread), std=spread)

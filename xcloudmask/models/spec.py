@@ -339,8 +339,11 @@ def _check_any_bands(spec: ModelSpec) -> None:
                 f"Model {spec.name!r} has any_bands and {name}={value!r}. Expected none: bands are chosen for each "
                 f"cube. Type {name}=(), or leave any_bands out for a model of certain bands."
             )
-    if spec.level:
-        raise ModelError(f"Model {spec.name!r} has any_bands and level. Expected level=False: it takes reflectance.")
+    if spec.level and spec.normalization != "zscore":
+        raise ModelError(
+            f"Model {spec.name!r} has any_bands, level and normalization={spec.normalization!r}. Expected level=False: "
+            "reflectance itself tells the level."
+        )
 
 
 def _check_members(spec: ModelSpec) -> None:

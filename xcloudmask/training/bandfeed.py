@@ -12,7 +12,7 @@ import numpy.typing as npt
 from xcloudmask.errors import ArgumentError
 from xcloudmask.models.anybands import SIDE_VALUES
 from xcloudmask.models.sensei import OFFSET, THERMAL_K, describe
-from xcloudmask.normalize import level_vector
+from xcloudmask.normalize import BandStatistics, level_vector
 from xcloudmask.training import augment
 from xcloudmask.training.bandwindow import BandWindow
 from xcloudmask.training.normalizers import WholeData
@@ -20,6 +20,8 @@ from xcloudmask.training.normalizers import WholeData
 __all__ = ["AnyBands", "BandFeed", "FixedBands", "measure_whole"]
 
 _Image = npt.NDArray[np.float32]
+_BRIGHTER = 0.6
+"""Spread of the log of how much brighter another place is."""
 
 
 class BandFeed(Protocol):
@@ -37,19 +39,34 @@ class AnyBands:
 
     most: int
     """Places for bands: samples of one batch are filled up to so many."""
+    scored: bool = True
+    """Whether bands are fed as z-scores, with the level beside; else as reflectance plus `OFFSET`, as in the paper."""
+    level_jitter: float = 0.0
+    """See `xcloudmask.training.options.Mixture`."""
+    mixed: float = 0.0
+    """Share of windows that are normalised as a part of a larger one: `statistics_mixed`."""
 
     def __call__(
         self, window: BandWindow, *, level_known: bool = True, rng: np.random.Generator | None = None
     ) -> tuple[_Image, _Image]:
-        """Return values plus `OFFSET` (most, y, x), 0 without data, and (most, 4) descriptors."""
-        del level_known, rng  # reflectance itself tells the level
+        """Return the bands (most, y, x), 0 without data, and what `SIDE_VALUES` names of each (most, 7)."""
         count = len(window.image)
-        unit = np.where(window.thermal, np.float32(THERMAL_K), np.float32(1.0))[:, None, None]
+        unit = np.where(window.thermal, np.float32(THERMAL_K), np.float32(1.0))
+        values = window.image / unit[:, None, None]
         image = np.zeros((self.most, *window.valid.shape), np.float32)
-        image[:count] = np.where(window.valid, window.image / unit + np.float32(OFFSET), np.float32(0.0))
         side = np.zeros((self.most, SIDE_VALUES), np.float32)
-        side[:count, :-1] = describe(window.wavelengths_nm).numpy()
-        side[:count, -1] = 1.0
+        side[:count, :3] = describe(window.wavelengths_nm).numpy()
+        side[:count, 3] = 1.0
+        if not self.scored:
+            image[:count] = np.where(window.valid, values + np.float32(OFFSET), np.float32(0.0))
+            return image, side
+        valid = None if window.valid.all() else window.valid
+        known = (1.0,) * count if level_known else None
+        image[:count], level = scored_window(values, valid, known=known, mixed=self.mixed, rng=rng)
+        if rng is not None and level_known and self.level_jitter > 0:
+            level = augment.jitter_level(level, spread=self.level_jitter, rng=rng)
+        side[:count, 4] = level[0]
+        side[:count, 5:] = level[1:].reshape(count, 2)
         return image, side
 
 
@@ -64,6 +81,8 @@ class FixedBands:
 
     level_jitter: float = 0.0
     """See `xcloudmask.training.options.Mixture`."""
+    mixed: float = 0.0
+    """Share of windows that are normalised as a part of a larger one: `statistics_mixed`."""
 
     def __call__(
         self, window: BandWindow, *, level_known: bool = True, rng: np.random.Generator | None = None
@@ -76,17 +95,57 @@ class FixedBands:
         if self.normalizer is not None:
             scaled, level = self.normalizer(image, valid, level_known=level_known, nir=True)
         else:
-            stats = augment.window_statistics(image, valid)
-            spread = np.where(stats.std > 0, stats.std, 1.0)
-            scaled = (image - stats.mean.astype(np.float32)[:, None, None]) / spread.astype(np.float32)[:, None, None]
-            if valid is not None:
-                scaled[:, ~valid] = 0.0
-            scale = tuple(there.astype(float)) if level_known else None
-            level = level_vector(stats, scale=scale, offset=(0.0,) * len(image))
+            known = tuple(there.astype(float)) if level_known else None
+            scaled, level = scored_window(image, valid, known=known, mixed=self.mixed, rng=rng)
             if rng is not None and level_known and self.level_jitter > 0:
                 level = augment.jitter_level(level, spread=self.level_jitter, rng=rng)
         scaled[~there] = 0.0
         return scaled, level
+
+
+def scored_window(
+    image: _Image,
+    valid: npt.NDArray[np.bool_] | None,
+    *,
+    known: tuple[float, ...] | None,
+    mixed: float = 0.0,
+    rng: np.random.Generator | None = None,
+) -> tuple[_Image, _Image]:
+    """Z-score a window, and build its level as the engine does.
+
+    Parameters
+    ----------
+    image
+        (band, y, x).
+    valid
+        (y, x), None where all pixels are valid.
+    known
+        Per band 1, or 0 where it is given up; None where the level is unknown.
+    mixed
+        Chance that the statistics are those of a larger window, with a brighter or darker place in it.
+    rng
+        Source of randomness; None mixes nothing.
+
+    Returns
+    -------
+    image, level
+        (band, y, x) and (1 + 2 * bands,) float32.
+    """
+    stats = augment.window_statistics(image, valid)
+    if rng is not None and rng.random() < mixed:
+        stats = augment.mix_statistics(stats, _elsewhere(stats, rng), share=float(rng.uniform(0.1, 0.7)))
+    spread = np.where(stats.std > 0, stats.std, 1.0)
+    scaled = (image - stats.mean.astype(np.float32)[:, None, None]) / spread.astype(np.float32)[:, None, None]
+    if valid is not None:
+        scaled[:, ~valid] = 0.0
+    return scaled, level_vector(stats, scale=known, offset=(0.0,) * len(image))
+
+
+def _elsewhere(stats: BandStatistics, rng: np.random.Generator) -> BandStatistics:
+    """Statistics of another place: as much brighter or darker in all bands, nearly, and of another contrast."""
+    bands = len(stats.mean)
+    gain = np.exp(rng.normal(0.0, _BRIGHTER) + rng.normal(0.0, _BRIGHTER / 4, bands))
+    return BandStatistics(count=stats.count, mean=stats.mean * gain, std=stats.std * np.exp(rng.normal(0.0, 0.5)))
 
 
 def measure_whole(

@@ -8,7 +8,12 @@ from typing import Any
 from torch import nn
 
 from xcloudmask.errors import ArgumentError
+from xcloudmask.models.anybands import SenseiNet
+from xcloudmask.models.loading import load_network
 from xcloudmask.models.openbands import FEWEST_BANDS
+from xcloudmask.models.registry import get_spec
+from xcloudmask.models.spec import FOREIGN, ModelSpec
+from xcloudmask.sensors import get_sensor
 from xcloudmask.training.bandfeed import AnyBands, BandFeed, FixedBands, measure_whole
 from xcloudmask.training.bandstream import BandStream, BandWindows, window_of
 from xcloudmask.training.data import Patch
@@ -17,13 +22,16 @@ from xcloudmask.training.options import TrainConfig
 from xcloudmask.training.pools import Pools
 from xcloudmask.training.validate import mask_of, measure_masks
 
-__all__ = ["make_band_stream", "measure_bands", "spec_fields"]
+__all__ = ["adopt_body", "make_band_stream", "measure_bands", "spec_fields"]
 
 _ALWAYS = ("red", "green", "blue")
 """Bands that every sample has; the others are given up where a patch does without."""
 _WINDOWS = 300
 """Windows that the numbers of the whole training data are measured on."""
 _COARSEST_M = 1000.0
+_ANY_BANDS = ("zscore", "none")
+_ADOPTED = ("sentinel-2-l1c", "landsat-oli-c2-l1", "landsat-tm-c2-l1", "planetscope-4b", "planetscope-8b")
+"""Sensors whose bands the first layers of a network are taken to be of."""
 
 
 def make_band_stream(pools: Pools, config: TrainConfig, *, length: int, numbers: WholeData | None = None) -> BandStream:
@@ -51,18 +59,32 @@ def make_band_stream(pools: Pools, config: TrainConfig, *, length: int, numbers:
     """
     mixture = config.mixture
     if config.any_bands:
-        if mixture.normalize != "zscore" or mixture.most_bands < FEWEST_BANDS:
+        if mixture.normalize not in _ANY_BANDS or mixture.most_bands < FEWEST_BANDS:
             raise ArgumentError(
-                f"A network of any bands is fed reflectance, {FEWEST_BANDS} bands or more. Found normalize = "
-                f"{mixture.normalize!r} and most_bands = {mixture.most_bands} under [mixture]: leave normalize out."
+                f"A network of any bands is fed z-scores or reflectance ('none'), {FEWEST_BANDS} bands or more. Found "
+                f"normalize = {mixture.normalize!r} and most_bands = {mixture.most_bands} under [mixture]: leave them "
+                "out."
             )
-        feed = AnyBands(most=mixture.most_bands)
+        scored = mixture.normalize == "zscore"
+        feed = AnyBands(
+            most=mixture.most_bands,
+            scored=scored,
+            level_jitter=mixture.level_jitter,
+            mixed=mixture.statistics_mixed,
+        )
         return BandStream(_windows(pools, config, most=mixture.most_bands), feed=feed, length=length)
     windows = _windows(pools, config)
     roles = config.model.bands
+    if mixture.normalize == "none":
+        raise ArgumentError(
+            "normalize = 'none' under [mixture] is for networks of any bands (sensei-unet). Type 'zscore', 'fixed' or "
+            "'percentile'."
+        )
     if mixture.normalize != "zscore" and numbers is None:
         numbers = measure_whole(mixture.normalize, [windows(index)[0] for index in range(_WINDOWS)], roles)
-    fixed = FixedBands(roles=roles, normalizer=numbers, level_jitter=mixture.level_jitter)
+    fixed = FixedBands(
+        roles=roles, normalizer=numbers, level_jitter=mixture.level_jitter, mixed=mixture.statistics_mixed
+    )
     return BandStream(windows, feed=fixed, length=length)
 
 
@@ -75,6 +97,42 @@ def _windows(pools: Pools, config: TrainConfig, *, most: int = 0) -> BandWindows
         most=most,
         seed=config.fit.seed,
     )
+
+
+def adopt_body(net: SenseiNet, name: str) -> ModelSpec:
+    """Let the network behind SEnSeI begin as a model of certain bands.
+
+    Parameters
+    ----------
+    net
+        SEnSeI must have been trained: it tells which bands are alike.
+    name
+        Of the model, or its card.
+
+    Returns
+    -------
+    ModelSpec
+        The model.
+
+    Raises
+    ------
+    ArgumentError
+        The model is an ensemble, takes any bands, or is of another kind or size.
+    UnknownModelError
+        There is no such model.
+    """
+    spec = ModelSpec.from_card(name) if name.endswith(".json") else get_spec(name)
+    if spec.members or spec.any_bands or spec.architecture in FOREIGN or spec.normalization != "zscore":
+        raise ArgumentError(
+            f"body = {name!r} under [model]. Expected a single network of certain bands that takes z-scores, such as "
+            "'default'."
+        )
+    sensors = [sensor for sensor in map(get_sensor, _ADOPTED) if all(map(sensor.candidates, spec.bands))]
+    bands = [tuple(sensor.candidates(role)[0].wavelength_nm for role in spec.bands) for sensor in sensors]
+    if not bands:
+        raise ArgumentError(f"body = {name!r} takes {', '.join(spec.bands)}, and no sensor in the tables has them all.")
+    net.adopt(load_network(spec, fold=False), bands)
+    return spec
 
 
 def measure_bands(net: nn.Module, patches: Sequence[Patch], *, feed: BandFeed) -> dict[str, float]:
@@ -115,12 +173,13 @@ def spec_fields(config: TrainConfig, feed: BandFeed) -> Mapping[str, Any]:
     Mapping
     """
     if not isinstance(feed, FixedBands):
+        scored = config.mixture.normalize == "zscore"
         return {
             "any_bands": True,
             "bands": [],
             "optional_bands": [],
-            "normalization": "none",
-            "level": False,
+            "normalization": "zscore" if scored else "none",
+            "level": scored and bool(config.model.config.get("level", 0)),
             "resolution_m": [10, _COARSEST_M],
         }
     numbers = feed.normalizer

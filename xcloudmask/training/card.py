@@ -29,7 +29,9 @@ _MEASURES = ("agreement", "cloud_oa", "cloud_ba", "cloud_f1", "cloud_shadow_f1",
 """Measures of an evaluation that also stand under `metrics`, where `ModelSpec` reads them."""
 
 
-def training_sources(config: TrainConfig, *, data: Path | None, start: Start | None = None) -> list[str]:
+def training_sources(
+    config: TrainConfig, *, data: Path | None, start: Start | None = None, adopted: ModelSpec | None = None
+) -> list[str]:
     """Name every source of the training with its licence.
 
     Parameters
@@ -40,6 +42,8 @@ def training_sources(config: TrainConfig, *, data: Path | None, start: Start | N
         The folder of patches.
     start
         The model whose weights the training began with: its sources are sources of the new one.
+    adopted
+        The model that the network behind SEnSeI began as: likewise.
 
     Returns
     -------
@@ -58,7 +62,8 @@ def training_sources(config: TrainConfig, *, data: Path | None, start: Start | N
     found += [f"{cube.name or Path(cube.path).stem}: {cube.licence or 'licence not given'}" for cube in config.cubes]
     if config.mixture.clouded > 0 or config.mixture.landscapes > 0:
         found.append(_SIMULATED)
-    return list(dict.fromkeys([*(() if start is None else start.sources), *found]))
+    before = [*(() if start is None else start.sources), *(() if adopted is None else adopted.sources)]
+    return list(dict.fromkeys([*before, *found]))
 
 
 def build_card(

@@ -79,7 +79,7 @@ class WholeData:
         return scaled, np.zeros(1 + 2 * len(image), np.float32)
 
 
-def make_normalizer(kind: Literal["zscore", "fixed", "percentile"], patches: Sequence[Patch]) -> Normalizer:
+def make_normalizer(kind: Literal["zscore", "fixed", "percentile", "none"], patches: Sequence[Patch]) -> Normalizer:
     """Return the normaliser of that kind.
 
     Parameters
@@ -106,6 +106,11 @@ def make_normalizer(kind: Literal["zscore", "fixed", "percentile"], patches: Seq
     """
     if kind == "zscore":
         return normalize_window
+    if kind == "none":
+        raise ArgumentError(
+            "normalize = 'none' under [mixture] is for networks of any bands (sensei-unet). Type 'zscore', 'fixed' or "
+            "'percentile'."
+        )
     odd = [patch for patch in patches if patch.bands != patches[0].bands]
     if odd:
         raise ArgumentError(

@@ -61,6 +61,9 @@ class ModelOptions:
     after: str = ""
     """Recipe or TOML file that is trained first, in a folder of its name in that of the run; its model is the one to
     start from. `--from` goes without it."""
+    body: str = ""
+    """With SEnSeI in front: model whose network stands behind it at the beginning, so that the training goes on from
+    what that model does with its own bands."""
     start_share: float = 0.0
     """Share, 0 to 1, that the weights it started from keep in those that are exported, the rest being what the run made
     of them (Wortsman et al., 2022, arXiv:2109.01903)."""
@@ -161,8 +164,9 @@ class Mixture:
     """With other bands: sensors that are neither simulated nor read, to measure how a network does without them."""
     most_bands: int = 13
     """With any bands: no sample shows more than so many."""
-    normalize: Literal["zscore", "fixed", "percentile"] = "zscore"
-    """"zscore" of each window; "fixed" mean and spread, or "percentile" 1 to 99, of the whole training data."""
+    normalize: Literal["zscore", "fixed", "percentile", "none"] = "zscore"
+    """"zscore" of each window; "fixed" mean and spread, or "percentile" 1 to 99, of the whole training data; with any
+    bands also "none", reflectance as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

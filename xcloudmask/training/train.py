@@ -12,16 +12,18 @@ import torch
 from torch import nn
 
 from xcloudmask.errors import ArgumentError
+from xcloudmask.models.anybands import SenseiNet
 from xcloudmask.models.architectures import build
 from xcloudmask.models.devices import resolve_device
-from xcloudmask.training.bandruns import make_band_stream, measure_bands, spec_fields
+from xcloudmask.models.spec import ModelSpec
+from xcloudmask.training.bandruns import adopt_body, make_band_stream, measure_bands, spec_fields
 from xcloudmask.training.bandstream import BandStream
 from xcloudmask.training.card import build_card, training_sources
 from xcloudmask.training.checkpoint import export, load_network, read_progress
 from xcloudmask.training.config import TrainConfig
 from xcloudmask.training.fit import CHECKPOINT, OnStep, average_into, fit
 from xcloudmask.training.normalizers import Normalizer, WholeData
-from xcloudmask.training.options import FINE_TUNING_RATE, LEARNING_RATE
+from xcloudmask.training.options import FINE_TUNING_RATE, LEARNING_RATE, ModelOptions
 from xcloudmask.training.pools import Pools, load_pools, make_stream
 from xcloudmask.training.pretrain import pretrain
 from xcloudmask.training.record import Record, keep_record
@@ -46,6 +48,8 @@ class _Run:
     stream: SampleStream | BandStream
     net: nn.Module
     start: Start | None
+    adopted: ModelSpec | None
+    """The model that the network behind SEnSeI began as."""
     record: Record
     out: Path
 
@@ -167,7 +171,7 @@ def train_model(
         run.config,
         progress=read_progress(out / CHECKPOINT),
         record=run.record,
-        sources=training_sources(run.config, data=run.folder, start=run.start),
+        sources=training_sources(run.config, data=run.folder, start=run.start, adopted=run.adopted),
         start=run.start,
         measured=run.measure(net),
         takes=run.takes,
@@ -186,12 +190,35 @@ def _prepare(config: TrainConfig, *, data: Path | None, out: Path, start: str | 
     _check_size(config, net)
     if begin is not None:
         net = load_network(net, begin.weights, part=begin.part)
+    adopted = _adopt(net, config.model) if begin is None or begin.part else None
     folder = data or (Path(config.data.folder) if config.data.folder else None)
     pools = load_pools(folder, config)
     length = (options.steps or int(options.minutes * _STEPS_A_MINUTE)) * options.batch
     stream = _make_stream(pools, config, length=length, normalizer=None if begin is None else begin.normalizer)
     record = keep_record(out, config, start=begin, pools=pools.by_use())
-    return _Run(config=config, folder=folder, pools=pools, stream=stream, net=net, start=begin, record=record, out=out)
+    return _Run(
+        config=config,
+        folder=folder,
+        pools=pools,
+        stream=stream,
+        net=net,
+        start=begin,
+        adopted=adopted,
+        record=record,
+        out=out,
+    )
+
+
+def _adopt(net: nn.Module, model: ModelOptions) -> ModelSpec | None:
+    """Let the network behind SEnSeI begin as another model, where the configuration names one."""
+    if not model.body:
+        return None
+    if not isinstance(net, SenseiNet):
+        raise ArgumentError(
+            f"body = {model.body!r} under [model] is for networks with SEnSeI in front, and {model.architecture!r} has "
+            "none. Type start = ... to begin with a model of the same bands."
+        )
+    return adopt_body(net, model.body)
 
 
 def _make_stream(
