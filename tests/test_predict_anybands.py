@@ -261,10 +261,11 @@ def test_patches_are_predicted_with_their_bands(spec):
 
 def test_simulated_scenes_of_all_sensors(spec):
     assert set(usable_sensors(spec)) == set(xcloudmask.SENSORS)
-    found = evaluate_simulated(spec, sensors=["landsat-tm-c2-l1"], seeds=[0], levels=["known"], **HERE)
+    found = evaluate_simulated(spec, sensors=["landsat-tm-c2-l1"], seeds=[0], **HERE)
+    assert list(found) == ["known"]
     assert list(found["known"].sources) == ["landsat-tm-c2-l1"]
     with pytest.raises(ArgumentError, match="takes reflectance"):
-        evaluate_simulated(spec, sensors=["hls-l30"], seeds=[0])
+        evaluate_simulated(spec, sensors=["hls-l30"], seeds=[0], levels=["unknown"])
 
 
 # --- the command line, catalogues, campaigns ---

@@ -90,7 +90,7 @@ def find_wavelengths(
     found: list[Known | Unknown] = []
     for position in range(source.count):
         one = named.get(position) or told.get(position)
-        if one is None and position in coded:
+        if not isinstance(one, Known) and position in coded:
             band, how = coded[position]
             one = Known(wavelength_nm=band.wavelength_nm, how=how, band=band)
         if not isinstance(one, Known):

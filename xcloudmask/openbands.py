@@ -33,7 +33,7 @@ class OpenSelection:
     bands: tuple[OpenBand, ...]
     """What the model is told of them."""
     scales: tuple[BandScale, ...]
-    """What turns their values into reflectance or kelvin."""
+    """What turns their values into reflectance or kelvin; none where that is not known, and need not be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +56,7 @@ def select_open_bands(
     bands: BandChoice | None = None,
     sensor: str | Sensor | None = None,
     scale: Scale | None = None,
+    reflectance: bool = True,
 ) -> OpenSelection:
     """Find all bands of a cube that a model of any bands can be fed; nothing is computed and nothing is guessed.
 
@@ -78,6 +79,9 @@ def select_open_bands(
     scale
         Reflectance per DN, or (scale, offset), for all bands of reflected light; 1 says that all values are reflectance
         or kelvin already. Or band -> one of these, for thermal bands too: kelvin = DN * scale + offset.
+    reflectance
+        Whether the model must have reflectance and kelvin. One with z-scores can do without: where the values of too
+        few bands can be understood, it is fed them all as they are, and knows no level.
 
     Returns
     -------
@@ -116,6 +120,8 @@ def select_open_bands(
         raise too_few([one.band for one in wanted], left_out, known)
     scales = _scales(source, wanted, table, sensor=sensor, scale=scale)
     refused = {one.name: found for one, found in scales.items() if isinstance(found, str)}
+    if not reflectance and refused and (bands is not None or len(wanted) - len(refused) < FEWEST_BANDS):
+        scales, refused = {}, {}
     kept = [one for one in wanted if one.name not in refused]
     if bands is None:
         kept = _one_look_each(kept, source)
@@ -127,7 +133,7 @@ def select_open_bands(
     return OpenSelection(
         selection=_selection(source, kept, table, left_out),
         bands=tuple(one.band for one in kept),
-        scales=tuple(found for one in kept if isinstance(found := scales[one], BandScale)),
+        scales=tuple(found for one in kept if isinstance(found := scales.get(one), BandScale)),
     )
 
 
@@ -246,10 +252,10 @@ def _scales(
 
 def _one_look_each(wanted: Sequence[_Wanted], source: CubeBands) -> list[_Wanted]:
     """Leave out copies of a band of the sensor: the likeliest spelling stays, as in `select_bands`."""
-    best: dict[str, _Wanted] = {}
+    best: dict[tuple[str, int], _Wanted] = {}
     for one in wanted:
         row = one.known.band
-        key = f"{one.position}" if row is None else row.name
+        key = ("", one.position) if row is None else (row.name, 0)
         if key not in best or _spelling(one, source) < _spelling(best[key], source):
             best[key] = one
     return [one for one in wanted if one in best.values()]

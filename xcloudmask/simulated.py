@@ -67,8 +67,8 @@ def evaluate_simulated(
     seeds
         One scene of two dates for each.
     levels
-        "known" leaves the scale of the values on the cube, "unknown" takes it away. Models that take reflectance need
-        it.
+        "known" leaves the scale of the values on the cube, "unknown" takes it away. Models that take reflectance are
+        measured with it alone.
     device, precision
         As in `xcloudmask.predict`.
     how
@@ -103,8 +103,9 @@ def evaluate_simulated(
     if unknown or not seeds:
         raise ArgumentError(f"levels={list(levels)}, seeds={list(seeds)}: expected 'known', 'unknown', and a seed.")
     spec = get_spec(model)
-    if spec.any_bands and "unknown" in levels:
-        raise ArgumentError(f"Model {spec.name!r} takes reflectance. Expected levels=['known'].")
+    levels = [level for level in levels if level == "known" or not spec.takes_reflectance]
+    if not levels:
+        raise ArgumentError(f"Model {spec.name!r} takes reflectance, and levels=['unknown'] hides it. Type 'known'.")
     chosen = [get_sensor(name) for name in (usable_sensors(spec) if sensors is None else sensors)]
     counted: dict[str, list[Counted]] = {level: [] for level in levels}
     for sensor in chosen:

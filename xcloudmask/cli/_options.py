@@ -166,12 +166,12 @@ def predict_arguments(
     --------
     >>> _bands(["red=B04", "nir=none", "green=2"])
     {'red': 'B04', 'nir': None, 'green': 'band_2'}
-    >>> _bands(["B02,B03", "B04"])
+    >>> _choice(["B02,B03", "B04"], "default")
     ['B02', 'B03', 'B04']
     """
     return {
         "model": _model(model),
-        "bands": _bands(band),
+        "bands": _choice(band, _model(model)),
         "sensor": sensor_argument(sensor),
         "normalize": normalize,
         "halo_px": halo_px,
@@ -228,11 +228,25 @@ def _model(text: str) -> Any:
     return ModelSpec.from_card(Path(text))
 
 
-def _bands(pairs: list[str] | None) -> dict[str, str | None] | list[str] | None:
+def _choice(texts: list[str] | None, model: Any) -> dict[str, str | None] | list[str] | None:
+    """Names alone are all bands of the model, or some for a model of any; else each has its role."""
+    if not texts or any("=" in text for text in texts):
+        return _bands(texts)
+    from xcloudmask.models.registry import get_spec
+
+    names = [_band_name(name.strip()) for text in texts for name in text.split(",") if name.strip()]
+    spec = get_spec(model)
+    if not spec.any_bands and len(names) != len(spec.bands):
+        raise usage_error(
+            f"--band {' '.join(texts)}: expected ROLE=NAME, or all {len(spec.bands)} bands in the order "
+            f"{', '.join(spec.bands)}. Type: --band {spec.bands[0]}=B04"
+        )
+    return names
+
+
+def _bands(pairs: list[str] | None) -> dict[str, str | None] | None:
     if not pairs:
         return None
-    if not any("=" in pair for pair in pairs):
-        return [_band_name(text.strip()) for pair in pairs for text in pair.split(",") if text.strip()]
     bands: dict[str, str | None] = {}
     for pair in pairs:
         role, equals, name = pair.partition("=")
