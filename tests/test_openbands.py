@@ -259,10 +259,10 @@ def test_names_that_sensors_do_not_agree_on():
 
 def test_names_count_where_what_the_cube_says_is_wrong():
     wrong = {"center_wavelength": 665}  # nanometres, where STAC has micrometres
-    cube = dataset("B02", "B03", "B08", "b1", each={"B08": wrong, "b1": wrong})
+    cube = dataset("B02", "B03", "B08", "extra", each={"B08": wrong, "extra": wrong})
     found = select_open_bands(cube, scale=1e-4)
     assert [band.wavelength_nm[1] for band in found.bands] == [492.4, 559.8, 832.8]
-    assert "665 um. Expected more than 0.3 and up to 20 um" in dict(found.selection.left_out)["b1"]
+    assert "665 um. Expected more than 0.3 and up to 20 um" in dict(found.selection.left_out)["extra"]
 
 
 def test_common_names_tell_sensors_apart():
