@@ -12,21 +12,26 @@ from xcloudmask.models.anybands import SenseiNet
 from xcloudmask.models.spec import ModelSpec
 
 
-def any_spec(folder: Path) -> ModelSpec:
-    """Write the weights into a folder, and return the spec."""
+def any_spec(folder: Path, *, level: int = 0) -> ModelSpec:
+    """Write the weights of a network that takes reflectance, or z-scores and level, and return the spec."""
     torch.manual_seed(5)
-    net = SenseiNet("unet", width=8, blocks=1)
+    config = {"width": 8, "blocks": 1, "level": level}
+    net = SenseiNet("unet", **config)
     with torch.no_grad():
         net.sensei.combined[-1].weight.mul_(40)
         net.body.head.weight.mul_(4)
+        if level:
+            torch.nn.init.normal_(net.body.level_mlp[-1].weight, std=0.05)
     path = folder / "any.safetensors"
     save_file({key: value.contiguous() for key, value in net.state_dict().items()}, path)
     return ModelSpec(
         name="tiny-any",
         architecture="sensei-unet",
-        config=(("width", 8), ("blocks", 1)),
+        config=tuple(config.items()),
         bands=(),
         any_bands=True,
+        normalization="zscore" if level else "none",
+        level=bool(level),
         stride_px=8,
         radius_px=39,
         tile_px=64,

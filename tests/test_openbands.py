@@ -79,7 +79,7 @@ def test_a_band_has_wavelengths_of_light_or_heat(wavelength_nm):
 )
 def test_what_a_model_of_any_bands_cannot_say(wrong):
     with pytest.raises(ModelError, match="any_bands"):
-        ModelSpec(**{**FIXED, "bands": (), "any_bands": True, **wrong})
+        ModelSpec(**{**FIXED, "bands": (), "any_bands": True, "normalization": "none", **wrong})
 
 
 def test_ensembles_have_no_members_of_any_bands():

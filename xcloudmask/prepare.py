@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dask.array as da
@@ -16,7 +16,7 @@ from xcloudmask.bands import BandChoice, BandSelection, select_bands
 from xcloudmask.errors import ChunkError, InputError, NotACubeError
 from xcloudmask.geometry import Geometry, plan_geometry, resolution_factor, upsample_factor
 from xcloudmask.grid import resolution_m, spatial_dims, time_dim
-from xcloudmask.models.openbands import with_bands
+from xcloudmask.models.openbands import THERMAL_K, OpenBand, with_bands
 from xcloudmask.models.registry import get_spec
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.openbands import select_open_bands
@@ -110,8 +110,15 @@ def choose_bands(
     if not spec.any_bands:
         selection = select_bands(cube, roles=spec.bands, optional=spec.optional_bands, bands=bands, sensor=sensor)
         return Chosen(spec=spec, selection=selection)
-    found = select_open_bands(cube, bands=bands, sensor=sensor, scale=scale)
-    return Chosen(spec=with_bands(spec, found.bands), selection=found.selection, scales=found.scales)
+    raw = spec.takes_reflectance
+    found = select_open_bands(cube, bands=bands, sensor=sensor, scale=scale, reflectance=raw)
+    scales = found.scales if raw else tuple(map(_level_scale, found.bands, found.scales))
+    return Chosen(spec=with_bands(spec, found.bands), selection=found.selection, scales=scales)
+
+
+def _level_scale(band: OpenBand, scale: BandScale) -> BandScale:
+    """What the level of a band is told in: reflectance, or kelvin over what is warm."""
+    return replace(scale, gain=scale.gain / THERMAL_K, offset=scale.offset / THERMAL_K) if band.thermal else scale
 
 
 def prepare_cube(cube: xr.DataArray | xr.Dataset, options: Options, *, output: Output) -> Prepared:
@@ -228,6 +235,8 @@ def _scales(
     raw = spec.takes_reflectance
     if not (spec.level or raw):
         return None, None
+    if chosen.scales == ():
+        return None, None  # some of any bands hold neither reflectance nor kelvin
     found = chosen.scales or band_scales(selection, sensor=options.sensor, scale=options.scale)
     constant = constant_scale(selection, found)
     if constant is not None:
