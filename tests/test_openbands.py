@@ -21,7 +21,7 @@ from xcloudmask.sensors.common import COMMON_NM
 
 RGB = ("blue", "green", "red")
 FIXED = {"name": "any", "architecture": "sensei-unet", "stride_px": 8, "radius_px": 39, "weights": "a", "sha256": "b"}
-ANY = ModelSpec(**FIXED, bands=(), any_bands=True)
+ANY = ModelSpec(**FIXED, bands=(), any_bands=True, normalization="none")
 THREE = tuple(OpenBand(name=name, wavelength_nm=COMMON_NM[name]) for name in RGB)
 
 
