@@ -176,7 +176,9 @@ def test_scenes_are_not_read_twice(tiny_model):
         for how in ("scene", "lattice")
     )
     assert scene == lattice
-    assert "reflectance" in cube.cloudmask.plan(model=spec, scale=SCALE).scale
+    plan = cube.cloudmask.plan(model=spec, scale=SCALE)
+    assert "reflectance" in plan.scale
+    assert dict(plan.rows())["normalize"] == "chunk, for the tiles alone: no statistics are taken"
 
 
 @pytest.mark.parametrize("normalization", ["fixed", "percentile"])

@@ -12,6 +12,8 @@ from xcloudmask.prepare import Prepared
 
 __all__ = ["pixel_ratio", "warnings"]
 
+_CHUNK_PX = 2048
+"""Chunks of this side are advised where smaller ones cost too much."""
 _RATIO_MAX = 1.5
 """Pixels computed over pixels delivered above which larger chunks are worth a word."""
 
@@ -114,10 +116,11 @@ def _chunks(prepared: Prepared) -> Iterator[str]:
     geometry, ratio = prepared.geometry, pixel_ratio(prepared)
     small = max(map(max, geometry.chunks)) * geometry.upsample < 1024
     if geometry.step_cells is None and ratio > _RATIO_MAX and small:
-        cells = geometry.upsample**2
+        cells, halo = geometry.upsample**2, prepared.spec.halo_px
+        wanted = round((1.0 + 2.0 * halo / _CHUNK_PX) ** 2, 2)
         yield (
             f"Small chunks: {ratio * cells:.1f} pixels are computed per pixel. Chunks of "
-            f"{2048 // geometry.upsample} px need {1.15 * cells:.4g}."
+            f"{_CHUNK_PX // geometry.upsample} px need {wanted * cells:.4g}."
         )
 
 

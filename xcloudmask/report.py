@@ -98,7 +98,11 @@ class Plan:
             ", ".join(f"{role} {'not declared' if v is None else f'{v:g}'}" for role, v in self.nodata.items()),
         )
         yield "reflectance", self.scale
-        yield "normalize", self.normalize
+        plain = self.model.takes_reflectance and not self.model.level
+        yield (
+            "normalize",
+            f"{self.normalize}, for the tiles alone: no statistics are taken" if plain else self.normalize,
+        )
         yield "mask", " x ".join(f"{dim} {size}" for dim, size in self.shape.items())
         yield "resolution", _resolution_text(self.resolution_m, self.factor, self.upsample)
         exact = "exact" if self.exact_halo else "not exact"
