@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pickle
 import time
 
 import dask
@@ -13,6 +14,7 @@ import xarray as xr
 from icechunk_masks import codes, lazy_mask, make_mask
 
 from xcloudmask.errors import ReadError, WriteError
+from xcloudmask.io._icechunk_write import held
 from xcloudmask.io.icechunk import history, open_icechunk, to_icechunk
 
 icechunk = pytest.importorskip("icechunk")
@@ -55,6 +57,39 @@ def test_a_disk_that_is_read_only(small_disk):
             to_icechunk(lazy_mask([2]), target, **options)
         assert str(target) in str(caught.value)
     np.testing.assert_array_equal(open_icechunk(repo)[0], codes(1))
+
+
+# -- a mask that is there and cannot be asked for ---------------------------------------------------------------------
+
+
+def test_what_cannot_be_asked_for_is_not_taken_for_nothing(tmp_path):
+    """Zarr is told that there is no group then, and a mask would be put over the one that is there."""
+    place, elsewhere = tmp_path / "r", tmp_path / "elsewhere"
+    to_icechunk(make_mask([1]), place)
+    repository = icechunk.Repository.open(icechunk.local_filesystem_storage(str(place)))
+    # As it comes to a worker: nothing of the repository has been read yet.
+    sent = pickle.dumps(repository.writable_session("main").fork())
+    asked = {"group": "", "label": "r", "kind": WriteError}
+    place.rename(elsewhere)
+    with pytest.raises(icechunk.IcechunkError, match="No such file"):
+        held(pickle.loads(sent).store, **asked)  # noqa: S301
+    elsewhere.rename(place)
+    store = pickle.loads(sent).store  # noqa: S301
+    assert held(store, **asked) is not None
+    assert held(store, **asked | {"group": "other"}) is None
+
+
+@pytest.mark.parametrize("kind", [ReadError, WriteError])
+def test_a_network_that_comes_and_goes(tmp_path, monkeypatch, kind):
+    to_icechunk(make_mask([1]), tmp_path / "r")
+    repository = icechunk.Repository.open(icechunk.local_filesystem_storage(str(tmp_path / "r")))
+
+    def missing(*_args, **_options):
+        raise FileNotFoundError("no group")
+
+    monkeypatch.setattr("zarr.open_group", missing)
+    with pytest.raises(kind, match=r"r, group / does not answer reliably: it is there, and was not found\. Try again"):
+        held(repository.readonly_session("main").store, "", label="r", kind=kind)
 
 
 # -- S3 ---------------------------------------------------------------------------------------------------------------

@@ -54,7 +54,8 @@ def refuse_lost(repository: Repository, job: Job, kept: Kept, *, tip: str) -> No
 
 
 def _at(repository: Repository, job: Job, snapshot: str) -> xr.DataArray | None:
-    return held(repository.readonly_session(snapshot_id=snapshot).store, job.group, label=job.label)
+    store = repository.readonly_session(snapshot_id=snapshot).store
+    return held(store, job.group, label=job.label, kind=WriteError)
 
 
 def _pieces(stored: xr.DataArray | None, job: Job) -> list[xr.DataArray | None]:

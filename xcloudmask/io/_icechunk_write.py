@@ -18,7 +18,7 @@ from xcloudmask.io._icechunk_place import cut, spans
 from xcloudmask.io._identity import check_same
 from xcloudmask.io._layout import laid_out
 from xcloudmask.io._regions import box_of, check_labels
-from xcloudmask.io._stored import open_stored
+from xcloudmask.io._stored import open_stored, refuse_if_there
 from xcloudmask.io.zarr import DEFAULT_NAME
 
 if TYPE_CHECKING:
@@ -49,23 +49,28 @@ class Job:
     """Name of the target, for messages."""
 
 
-def held(store: Any, group: str, *, label: str) -> xr.DataArray | None:
-    """Return the mask that a session holds in a group, as it lies there; None where there is no array."""
+def held(store: Any, group: str, *, label: str, kind: type[ReadError | WriteError]) -> xr.DataArray | None:
+    """Return the mask that a session holds in a group, as it lies there; None where there is no array.
+
+    `kind` is the error where the store does not tell whether there is one.
+    """
     import zarr
 
+    named = f"{label}, group {group or '/'}"
     try:
         found = zarr.open_group(store, path=group, mode="r")
     except FileNotFoundError:
+        refuse_if_there(store, group, label=named, kind=kind)
         return None
     if not any(True for _ in found.array_keys()):
         return None
-    return open_stored(StorePath(store, group), label=f"{label}, group {group or '/'}")
+    return open_stored(StorePath(store, group), label=named)
 
 
 def write(fork: ForkSession, job: Job) -> tuple[ForkSession, str]:
     """Write a mask, and return the session with all changes and what was done: new, replaced, appended or region."""
     try:
-        existing = held(fork.store, job.group, label=job.label)
+        existing = held(fork.store, job.group, label=job.label, kind=WriteError)
     except ReadError as error:
         raise WriteError(f"{error} Type group= with another name.") from error
     where = f"{job.label}, group {job.group or '/'}"

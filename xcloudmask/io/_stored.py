@@ -13,7 +13,7 @@ from xcloudmask.classes import CLASS_DIM
 from xcloudmask.errors import ReadError, WriteError, XCloudMaskError
 from xcloudmask.io._targets import reason
 
-__all__ = ["UNFINISHED", "find_mask", "open_stored", "stored_name", "warn_unfinished"]
+__all__ = ["UNFINISHED", "find_mask", "open_stored", "refuse_if_there", "stored_name", "warn_unfinished"]
 
 UNFINISHED = "xcloudmask:unfinished"
 """Attribute of the root while dates that were there before are being overwritten: their time stamps."""
@@ -130,6 +130,33 @@ def stored_name(root: dict[str, Any], *, label: str) -> str:
             return str(name)
     found = ", ".join(arrays) or "none"
     raise WriteError(f"{label} holds no mask of xcloudmask. Arrays found: {found}. Give another name.")
+
+
+def refuse_if_there(store: Any, group: str, *, label: str, kind: type[ReadError | WriteError]) -> None:
+    """Raise if a group is there after all: Icechunk 1.1 says of metadata that it cannot fetch that they do not exist.
+
+    Parameters
+    ----------
+    store
+        Zarr store object.
+    group
+        Path of the group; empty for the root.
+    label
+        Its name, for messages.
+    kind
+        Error where it is there.
+
+    Raises
+    ------
+    ReadError or WriteError
+        It is there, and did not answer before.
+    Exception
+        What the store says where it still does not answer.
+    """
+    from zarr.core.sync import sync
+
+    if sync(store.exists(f"{group}/zarr.json".lstrip("/"))):
+        raise kind(f"{label} does not answer reliably: it is there, and was not found. Try again.")
 
 
 def _open(store: Any, *, label: str, chunks: Any, drop_variables: Any = None) -> xr.Dataset:

@@ -193,7 +193,7 @@ def open_icechunk(
     session = session_at(repository, target, branch=branch, tag=tag, snapshot=snapshot, as_of=as_of)
     path = (group or "").strip("/")
     with naming(target, ReadError):
-        mask = held(session.store, path, label=target.label)
+        mask = held(session.store, path, label=target.label, kind=ReadError)
         if mask is None:
             raise ReadError(
                 f"{target.label} holds no mask in group {path or '/'} at that commit. Found: {contents(session.store)}."

@@ -15,13 +15,14 @@ from xcloudmask.errors import ArgumentError, ReadError, WriteError, XCloudMaskEr
 from xcloudmask.io._chunks import WritePlan, plan_write
 from xcloudmask.io._identity import check_same
 from xcloudmask.io._layout import TIME_ENCODING
+from xcloudmask.io._stored import refuse_if_there
 from xcloudmask.io._targets import reason
 from xcloudmask.io.zarr import DEFAULT_NAME
 from xcloudmask.run.stores._cells import FORK, stamp
 from xcloudmask.run.stores.base import Codes
 from xcloudmask.run.task import Job, Record, Region, Task
 
-__all__ = ["CellArray", "check_kind", "naming", "open_array", "refuse_if_there", "write_plan"]
+__all__ = ["CellArray", "check_kind", "naming", "open_array", "write_plan"]
 
 Box = tuple[slice, slice, slice]
 Chunk = tuple[int, ...]
@@ -159,33 +160,6 @@ def open_array(store: Any, *, label: str, kind: type[ReadError | WriteError], gr
             raise kind(f"{label}: its times are in {times.attrs.get('units')!r}. Expected {TIME_ENCODING['units']!r}.")
         stamps = np.asarray(times[:]).astype("M8[us]")
     return CellArray(array, {value: row for row, value in enumerate(stamps)}, label)
-
-
-def refuse_if_there(store: Any, group: str, *, label: str, kind: type[ReadError | WriteError]) -> None:
-    """Raise if a group is there after all: Icechunk 1.1 says of metadata that it cannot fetch that they do not exist.
-
-    Parameters
-    ----------
-    store
-        Zarr store object.
-    group
-        Path of the group; empty for the root.
-    label
-        Its name, for messages.
-    kind
-        Error where it is there.
-
-    Raises
-    ------
-    ReadError or WriteError
-        It is there, and did not answer before.
-    Exception
-        What the store says where it still does not answer.
-    """
-    from zarr.core.sync import sync
-
-    if sync(store.exists(f"{group}/zarr.json".lstrip("/"))):
-        raise kind(f"{label} does not answer reliably: it is there, and was not found. Try again.")
 
 
 def write_plan(job: Job, mask: xr.DataArray) -> WritePlan:

@@ -12,7 +12,7 @@ from xcloudmask.io._append import coords_along, places_of_dates
 from xcloudmask.io._icechunk_place import spans
 from xcloudmask.io._icechunk_write import held
 from xcloudmask.io._layout import laid_out
-from xcloudmask.run.stores._array import check_kind, refuse_if_there, write_plan
+from xcloudmask.run.stores._array import check_kind, write_plan
 from xcloudmask.run.task import Job
 
 if TYPE_CHECKING:
@@ -47,12 +47,11 @@ def reserve(session: Session, name: str, mask: xr.DataArray, *, job: Job, label:
         The group holds masks of another grid, model or settings.
     """
     plan = write_plan(job, mask)
-    existing = held(session.store, name, label=label)
+    existing = held(session.store, name, label=label, kind=WriteError)
     if existing is not None:
         label = f"{label}, group {name}"
         check_kind(existing, mask, plan, label=label)
         return _extend(session, name, existing, mask, label)
-    refuse_if_there(session.store, name, label=f"{label}, group {name}", kind=WriteError)
     dataset, encoding = laid_out(mask, str(mask.name), plan)
     dataset.to_zarr(
         session.store, group=name, mode="a", zarr_format=3, consolidated=False, encoding=encoding, compute=False
