@@ -203,7 +203,12 @@ def _mask(
     if level == "unknown":
         for variable in fed.data_vars.values():
             variable.attrs = {"nodata": variable.attrs["nodata"]}
-    options = {"device": device, "precision": precision, "sensor": sensor if spec.any_bands else None}
+    if spec.any_bands:
+        # Not by sensor=, whose table may tell the scale as well.
+        for variable in fed.data_vars.values():
+            band = sensor.find(str(variable.name))
+            variable.attrs = variable.attrs | ({} if band is None else {"wavelength_nm": band.wavelength_nm})
+    options = {"device": device, "precision": precision}
     return predict(fed, model=spec, upsample=_is_coarse(sensor), **options).values  # type: ignore[arg-type]
 
 
