@@ -223,7 +223,7 @@ def test_plans_tell_bands_and_what_is_left_out(cube, spec):
     text = str(xcloudmask.plan(cube.assign(lwir11=cube["red"]), model=spec, scale=1e-4))
     assert "band red     red (655 nm, 620 to 690; range of red)" in text
     assert "left out     lwir11: no units, and kelvin ('K') is wanted" in text
-    assert "the model takes no statistics of the cube" in text
+    assert "chunk, for the tiles alone: no statistics are taken" in text
 
 
 def test_the_accessor(cube, spec):

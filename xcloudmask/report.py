@@ -98,11 +98,7 @@ class Plan:
             ", ".join(f"{role} {'not declared' if v is None else f'{v:g}'}" for role, v in self.nodata.items()),
         )
         yield "reflectance", self.scale
-        plain = self.model.takes_reflectance and not self.model.level
-        yield (
-            "normalize",
-            f"{self.normalize}, for the tiles alone: no statistics are taken" if plain else self.normalize,
-        )
+        yield "normalize", self.normalize
         yield "mask", " x ".join(f"{dim} {size}" for dim, size in self.shape.items())
         yield "resolution", _resolution_text(self.resolution_m, self.factor, self.upsample)
         exact = "exact" if self.exact_halo else "not exact"
@@ -222,7 +218,7 @@ _NORMALIZE_TEXT = {
 def _normalize_text(settings: EngineSettings) -> str:
     if settings.takes_statistics:
         return _NORMALIZE_TEXT[settings.normalize]
-    return f"{settings.normalize}: the model takes no statistics of the cube"
+    return f"{settings.normalize}, for the tiles alone: no statistics are taken"
 
 
 def _resolution_text(resolution: tuple[float, float] | None, factor: int, upsample: int) -> str:
