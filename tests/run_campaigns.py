@@ -54,7 +54,10 @@ def make_campaign(
                     family=one.name,
                     time=time,
                     cell=one,
-                    document={},
+                    document={
+                        "id": f"S_{one.name}_{time[:10]}",
+                        "links": [{"rel": "self", "href": f"https://example.org/{one.name}/{time[:10]}.json"}],
+                    },
                 )
                 for time in times
             ]

@@ -26,6 +26,7 @@ from run_campaigns import (
     replace_record,
     tasks_of,
 )
+from stac_masks import validate
 
 import xcloudmask
 from xcloudmask.errors import ArgumentError, InputError, ReadError
@@ -318,6 +319,7 @@ def test_the_catalogue_has_what_is_complete(tmp_path, mixed):
     item = items["S_32TPS_2024-06-01_cloud_mask"]
     assert Path(item.assets["zarr"].get_absolute_href()) == store / "masks" / "32TPS.zarr"
     here = xcloudmask.open_mask(item.assets["zarr"].get_absolute_href()).sel(time=TIMES[0])
+    assert item.get_single_link("derived_from").href == "https://example.org/32TPS/2024-06-01.json"
     cloudy = float(((here == 1) | (here == 2)).mean()) * 100
     assert item.properties["eo:cloud_cover"] == pytest.approx(cloudy, abs=0.01)
     mask(tasks[-1])
@@ -351,6 +353,8 @@ def test_catalogues_of_other_stores(tmp_path, kind):
     assert export(store, stac=tmp_path / "stac").items == 2
     catalogue = pystac.Catalog.from_file(str(tmp_path / "stac" / "catalog.json"))
     (item, _) = sorted(catalogue.get_items(recursive=True), key=lambda one: one.id)
+    assert item.get_single_link("derived_from").href == "https://example.org/32TPS/2024-06-01.json"
+    validate(item.to_dict())
     href = Path(item.assets["mask"].get_absolute_href())
     inside = href.is_relative_to(tmp_path / "stac")
     assert inside == (kind == "icechunk")

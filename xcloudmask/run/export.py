@@ -88,7 +88,8 @@ def export(
     stac
         Folder of the catalogue: a collection for each cell, an item for each time step all of whose regions are done.
         Items lead to the Zarr store or the COGs where they are; COGs of remote stores, and masks in Icechunk, are
-        written into the catalogue as COGs. A second call adds what is new.
+        written into the catalogue as COGs. They link to the items that were masked (``derived_from``), where those have
+        an address. A second call adds what is new.
     table
         File that ends in ``.parquet`` or ``.csv``: a row for each region, with shares of classes, seconds, digest.
     cells
@@ -159,12 +160,19 @@ def _write_catalogue(
         if not complete:
             continue
         masks, where = _masks(found, sink, cell, complete)
-        to_stac(masks, folder, collection_id=cell_name(cell), **where)
+        items = _addressed(manifest, cell, complete)
+        to_stac(masks, folder, collection_id=cell_name(cell), source_items=items, **where)
         counts["items"] += len(complete)
         counts["collections"] += 1
     if not counts["items"]:
         raise InputError(f"{found.label}: no time step is complete yet. Type: xcloudmask run status {found.label}")
     return counts
+
+
+def _addressed(manifest: Manifest, cell: Cell, times: set[str]) -> list[dict[str, Any]]:
+    """Return the items of some time steps that say where they lie."""
+    ids = {name for step in manifest.steps(cell.name) if step.time in times for name in step.ids}
+    return [item for item in manifest.documents(cell.name) if item.get("links") and item["id"] in ids]
 
 
 def _complete(records: Iterable[Record], unfinished: set[str]) -> set[str]:

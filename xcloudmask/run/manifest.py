@@ -32,6 +32,12 @@ _TASKS = """
     SELECT t.key, t.y0, t.y1, t.x0, t.x1, t.sources, s.time, s.cell, t.step FROM tasks AS t
     JOIN steps AS s ON s.id = t.step WHERE {where}
 """
+_DOCUMENTS = """
+    SELECT document FROM sources WHERE id IN (
+        SELECT scene.value FROM tasks, json_each(tasks.sources) AS scene
+        WHERE step IN (SELECT s.id FROM steps AS s JOIN cells AS c ON c.id = s.cell WHERE c.name = ?)
+    ) ORDER BY time, id
+"""
 _AFTER = "(t.step, t.y0, t.x0) > (?, ?, ?) AND {where} ORDER BY t.step, t.y0, t.x0 LIMIT ?"
 
 
@@ -227,6 +233,11 @@ class Manifest(Draft):
             rows = self._db.execute("SELECT sources FROM tasks WHERE step = ?", (number,)).fetchall()
             found = dict.fromkeys(one for (text,) in rows for one in json.loads(text))
             yield Step(cell=cell or names[place], time=time, ids=tuple(map(self._name, found)), tasks=len(rows))
+
+    def documents(self, cell: str) -> Iterator[dict[str, Any]]:
+        """Yield what the tasks of a cell need to read each of its scenes, by date; see `Task.sources`."""
+        for (document,) in self._db.execute(_DOCUMENTS, (cell,)):
+            yield unpack(document)
 
     def skipped(self) -> Iterator[Skip]:
         """Yield the scenes that could not be planned."""

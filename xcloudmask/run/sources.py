@@ -239,9 +239,19 @@ def trim_item(item: pystac.Item, assets: Sequence[str], *, source: SourceOptions
         "geometry": item.geometry,
         "bbox": item.bbox,
         "properties": {name: value for name, value in whole["properties"].items() if name in _KEPT},
-        "links": [],
+        "links": _self_link(item),
         "assets": kept,
     }
+
+
+def _self_link(item: pystac.Item) -> list[dict[str, str]]:
+    """Where the item lies, for those who ask what a mask was made from; without user, password and signature."""
+    href = item.get_self_href()
+    if not href:
+        return []
+    parts = urlsplit(href)
+    plain = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+    return [{"rel": "self", "href": plain if "://" in href else href, "type": "application/geo+json"}]
 
 
 def _band(band: Any) -> Any:
