@@ -13,6 +13,7 @@ import pystac
 import pytest
 import stac_items as cat
 import xarray as xr
+import zarr
 from cubes import odc_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -240,6 +241,25 @@ def test_scenes_of_a_day_with_other_offsets_get_a_step_of_their_own(desk):
     desk.update(path, [old, new, other, later], layout="utm")
     with Manifest.open(path) as manifest:
         assert {step.time: len(set(step.ids)) for step in manifest.steps()} == dict.fromkeys(found, 2)
+
+
+@pytest.mark.parametrize(
+    ("href", "kept"),
+    [
+        ("https://me:secret@example.org/items/a.json?sig=abc", ["https://example.org/items/a.json"]),
+        ("s3://bucket/items/a.json", ["s3://bucket/items/a.json"]),
+        ("/data/items.json", []),
+    ],
+)
+def test_tasks_know_where_their_items_lie(desk, href, kept):
+    """Not with what opens them."""
+    item = pystac.Item.from_dict(scene(1))
+    source = desk.config([]).source
+    before = trim_item(item, ["red"], source=source)
+    item.set_self_href(href)
+    after = trim_item(item, ["red"], source=source)
+    assert [link["href"] for link in after["links"] if link["rel"] == "self"] == kept
+    assert fingerprint(after) == fingerprint(before)
 
 
 def test_scenes_beyond_the_grid_of_their_zone_are_told(desk):
@@ -684,6 +704,26 @@ def test_dates_that_a_cube_gets_later_are_added(tmp_path):
     summary = update_plan(config, tmp_path / "m.sqlite")
     assert (summary.new, summary.anew) == (4, 0)
     assert keys(tmp_path / "m.sqlite")[: len(before)] == before
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_pixels_that_are_written_anew_are_masked_anew(tmp_path, zarr_format):
+    path, manifest = tmp_path / "alps.zarr", tmp_path / "m.sqlite"
+    cube = odc_dataset(times=3, shape=(96, 128))
+    cube.to_zarr(path, consolidated=False, zarr_format=zarr_format, encoding={"red": {"chunks": (1, 96, 64)}})
+    config = cube_config(tmp_path, path)
+    make_plan(config, out=manifest, measure=False)
+    before = {task.time: task.key for task in listed(manifest)}
+    summary = update_plan(config, manifest)
+    assert (summary.new, summary.anew, summary.reprocessed) == (0, 0, 0)
+    red = zarr.open_group(path, mode="r+")["red"]
+    red[1, :, 64:] = red[1, :, 64:] + 1
+    summary = update_plan(config, manifest)
+    assert (summary.new, summary.reprocessed) == (0, 1)
+    after = {task.time: task.key for task in listed(manifest)}
+    first, changed, last = sorted(before)
+    assert (after[first], after[last]) == (before[first], before[last])
+    assert after[changed] != before[changed]
 
 
 def test_a_cube_without_dates_wants_one(tmp_path):

@@ -14,13 +14,15 @@ import numpy as np
 import xarray as xr
 
 from xcloudmask._optional import require
-from xcloudmask.errors import InputError, ReadError, XCloudMaskError
+from xcloudmask.errors import InputError, XCloudMaskError
+from xcloudmask.grid import time_dim
 from xcloudmask.models.registry import get_spec
 from xcloudmask.run._checks import policy_of
+from xcloudmask.run._cubestamp import cube_stamps
 from xcloudmask.run._rows import Skip, Source
 from xcloudmask.run.cells import cell_of_grid, family_of, utm_zone
 from xcloudmask.run.config import CampaignConfig
-from xcloudmask.run.sources import digest_of, file_stamp, fingerprint, item_pages, trim_item
+from xcloudmask.run.sources import fingerprint, item_pages, trim_item
 
 if TYPE_CHECKING:
     import pystac
@@ -241,8 +243,9 @@ def _cube_steps(path: str, config: CampaignConfig) -> Iterator[Source]:
         raise InputError(f"{path}: the grid is rotated. Expected rows along x and columns along y.")
     name = re.sub(r"[^A-Za-z0-9_-]", "-", Path(path.rstrip("/")).name.split(".")[0])[:64] or "cube"
     cell = cell_of_grid(grid, name=name)
-    family, stamp = family_of(cell, f"cube {path}"), _cube_stamp(path, cube, config)
-    for time in _times(cube, path, config.source.time):
+    family, times = family_of(cell, f"cube {path}"), _times(cube, path, config.source.time)
+    stamps = cube_stamps(path, cube, version=config.source.version, time=time_dim(cube), steps=len(times))
+    for time, stamp in zip(times, stamps, strict=True):
         yield Source(
             name=name,
             collection=f"{path} {time}",
@@ -256,8 +259,6 @@ def _cube_steps(path: str, config: CampaignConfig) -> Iterator[Source]:
 
 
 def _times(cube: xr.Dataset, path: str, given: str) -> list[str]:
-    from xcloudmask.grid import time_dim
-
     dim = time_dim(cube)
     if dim is None:
         alone = cube.coords["time"].values if "time" in cube.coords else np.datetime64("NaT")
@@ -274,22 +275,3 @@ def _times(cube: xr.Dataset, path: str, given: str) -> list[str]:
     if len(set(times)) < len(times):
         raise InputError(f"{path} has a date twice. Expected each once. Type: cube.drop_duplicates('time')")
     return times
-
-
-def _cube_stamp(path: str, cube: xr.Dataset, config: CampaignConfig) -> str:
-    """Size and date of files; of a Zarr store, whose pixels nothing vouches for, what it says of its arrays."""
-    parts: dict[str, Any] = {"version": config.source.version}
-    place = Path(path)
-    if "://" not in path and place.is_file():
-        parts["files"] = file_stamp(place)
-    elif "://" not in path and not any((place / name).exists() for name in ("zarr.json", ".zgroup", ".zmetadata")):
-        found = sorted(file for file in place.rglob("*") if file.is_file())
-        if not found:
-            raise ReadError(f"{path} is empty. Expected images.")
-        parts["files"] = [[str(file.relative_to(place)), *file_stamp(file)] for file in found]
-    parts["bands"] = {str(name): [str(band.dtype), _texts(band.attrs)] for name, band in cube.data_vars.items()}
-    return digest_of(parts)
-
-
-def _texts(attrs: Mapping[Any, Any]) -> dict[str, str]:
-    return {str(key): str(value) for key, value in attrs.items()}

@@ -245,13 +245,15 @@ def trim_item(item: pystac.Item, assets: Sequence[str], *, source: SourceOptions
 
 
 def _self_link(item: pystac.Item) -> list[dict[str, str]]:
-    """Where the item lies, for those who ask what a mask was made from; without user, password and signature."""
-    href = item.get_self_href()
-    if not href:
+    """Where the item lies, for those who ask what a mask was made from; without user, password and signature.
+
+    Files of this machine are left out: one with many items is no address of one, and may be called otherwise later.
+    """
+    parts = urlsplit(item.get_self_href() or "")
+    if parts.scheme not in ("http", "https", "s3", "gs"):
         return []
-    parts = urlsplit(href)
     plain = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
-    return [{"rel": "self", "href": plain if "://" in href else href, "type": "application/geo+json"}]
+    return [{"rel": "self", "href": plain, "type": "application/geo+json"}]
 
 
 def _band(band: Any) -> Any:
