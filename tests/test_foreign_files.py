@@ -92,7 +92,10 @@ class TestSpecs:
             ({"output": "logit"}, "output = 'logit'. Type one of 'logits'"),
             ({"normalization": "minmax"}, "normalization = 'minmax'. Type 'zscore', or one of 'fixed'"),
             ({"mean": [1.0] * 3, "std": [1.0] * 3}, "Type normalization = 'fixed'"),
-            ({"mean": [1.0], "std": [1.0], "normalization": "none"}, "1 numbers in mean and 1 numbers in std for 3 bands"),
+            (
+                {"mean": [1.0], "std": [1.0], "normalization": "none"},
+                "1 numbers in mean and 1 numbers in std for 3 bands",
+            ),
             ({"mean": [1.0] * 3, "std": [0.0] * 3, "normalization": "none"}, "Type positive numbers"),
             ({"factory": "a:b"}, "Type architecture = 'factory'"),
             ({"architecture": "factory"}, "with factory = ''"),
