@@ -24,8 +24,6 @@ from xcloudmask.training.validate import mask_of, measure_masks
 
 __all__ = ["adopt_body", "make_band_stream", "measure_bands", "spec_fields"]
 
-_ALWAYS = ("red", "green", "blue")
-"""Bands that every sample has; the others are given up where a patch does without."""
 _WINDOWS = 300
 """Windows that the numbers of the whole training data are measured on."""
 _COARSEST_M = 1000.0
@@ -185,7 +183,7 @@ def spec_fields(config: TrainConfig, feed: BandFeed) -> Mapping[str, Any]:
     numbers = feed.normalizer
     return {
         "bands": list(feed.roles),
-        "optional_bands": [role for role in feed.roles if role not in _ALWAYS],
+        "optional_bands": [role for role in feed.roles if role not in config.model.needed],
         "level": numbers is None and bool(config.model.config.get("level", 1)),
         **({} if numbers is None else numbers.spec_fields),
     }

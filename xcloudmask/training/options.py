@@ -61,6 +61,8 @@ class ModelOptions:
     after: str = ""
     """Recipe or TOML file that is trained first, in a folder of its name in that of the run; its model is the one to
     start from. `--from` goes without it."""
+    needed: tuple[str, ...] = ("red", "green", "blue")
+    """With other bands than red, green and near infrared: those that a cube must have; the others may be given up."""
     body: str = ""
     """With SEnSeI in front: model whose network stands behind it at the beginning, so that the training goes on from
     what that model does with its own bands."""
