@@ -135,7 +135,7 @@ def test_nothing_to_draw_from_is_said():
 
 def test_any_bands_are_fed_with_their_descriptors():
     window = heat(valid=np.arange(64)[:, None] + np.zeros(64) > 3)
-    image, side = AnyBands(most=5)(window)
+    image, side = AnyBands(most=5, scored=False)(window)
     assert image.shape == (5, 64, 64)
     np.testing.assert_allclose(
         image[:, 10, 10], [0.2 + OFFSET, 0.2 + OFFSET, 290 / THERMAL_K + OFFSET, 0, 0], rtol=1e-6
@@ -144,6 +144,26 @@ def test_any_bands_are_fed_with_their_descriptors():
     np.testing.assert_allclose(side[:3, :3], describe(window.wavelengths_nm).numpy())
     assert side[:, 3].tolist() == [1, 1, 1, 0, 0]
     assert not side[3:].any()
+
+
+def test_any_bands_are_fed_as_z_scores_with_their_level():
+    rng = np.random.default_rng(2)
+    noisy = heat().image * rng.uniform(0.9, 1.1, (3, 64, 64)).astype(np.float32)
+    window = heat(image=noisy, valid=np.arange(64)[:, None] + np.zeros(64) > 3)
+    image, side = AnyBands(most=4)(window)
+    np.testing.assert_allclose(image[:3, window.valid].mean(axis=1), 0.0, atol=1e-4)
+    np.testing.assert_allclose(image[:3, window.valid].std(axis=1), 1.0, atol=1e-4)
+    assert not image[:, :4].any()
+    pixels = noisy / np.array([1.0, 1.0, THERMAL_K], np.float32)[:, None, None]
+    level = level_vector(statistics(pixels, window.valid), scale=(1.0,) * 3, offset=(0.0,) * 3)
+    assert side[:, 4].tolist() == [1, 1, 1, 0]
+    np.testing.assert_allclose(side[:3, 5:].ravel(), level[1:], atol=1e-4)
+    assert not AnyBands(most=4)(window, level_known=False)[1][:, 4:].any()
+    plain = [AnyBands(most=4, mixed=0.0, level_jitter=0.0)(window, rng=np.random.default_rng(i)) for i in range(2)]
+    assert np.array_equal(plain[0][0], image)
+    other = AnyBands(most=4, mixed=1.0, level_jitter=0.4)(window, rng=np.random.default_rng(1))
+    assert abs(float(other[0][0, window.valid].mean())) > 0.01
+    assert not np.array_equal(other[1][:, 5:], side[:, 5:])
 
 
 def test_bands_that_a_window_lacks_are_given_up():

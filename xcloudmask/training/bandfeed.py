@@ -15,7 +15,7 @@ from xcloudmask.models.sensei import OFFSET, THERMAL_K, describe
 from xcloudmask.normalize import BandStatistics, level_vector
 from xcloudmask.training import augment
 from xcloudmask.training.bandwindow import BandWindow
-from xcloudmask.training.normalizers import WholeData
+from xcloudmask.training.normalizers import WholeData, measure_numbers
 
 __all__ = ["AnyBands", "BandFeed", "FixedBands", "measure_whole"]
 
@@ -51,8 +51,8 @@ class AnyBands:
     ) -> tuple[_Image, _Image]:
         """Return the bands (most, y, x), 0 without data, and what `SIDE_VALUES` names of each (most, 7)."""
         count = len(window.image)
-        unit = np.where(window.thermal, np.float32(THERMAL_K), np.float32(1.0))
-        values = window.image / unit[:, None, None]
+        unit = np.where(window.thermal, THERMAL_K, 1.0).astype(np.float32)
+        values: _Image = window.image / unit[:, None, None]
         image = np.zeros((self.most, *window.valid.shape), np.float32)
         side = np.zeros((self.most, SIDE_VALUES), np.float32)
         side[:count, :3] = describe(window.wavelengths_nm).numpy()
@@ -171,16 +171,14 @@ def measure_whole(
     ArgumentError
         No window has a band.
     """
-    low, spread = [], []
-    for role in roles:
-        values = [one.image[one.roles.index(role)][one.valid][::7] for one in windows if role in one.roles]
-        if not values:
-            raise ArgumentError(
-                f"No training sample has the band {role!r}. Leave it out of bands under [model], or add a sensor that "
-                "has it to sensors under [mixture]."
-            )
-        pixels = np.concatenate(values)
-        first, last = np.percentile(pixels, (1.0, 99.0)) if kind == "percentile" else (pixels.mean(), pixels.std())
-        low.append(round(float(first), 6))
-        spread.append(round(float(last - first if kind == "percentile" else last), 6))
-    return WholeData(low=tuple(low), spread=tuple(spread), clip=kind == "percentile")
+    values = {
+        role: [one.image[one.roles.index(role)][one.valid][::7] for one in windows if role in one.roles]
+        for role in roles
+    }
+    missing = [role for role, pixels in values.items() if not pixels]
+    if missing:
+        raise ArgumentError(
+            f"No training sample has the band {missing[0]!r}. Leave it out of bands under [model], or add a sensor "
+            "that has it to sensors under [mixture]."
+        )
+    return measure_numbers(kind, [np.concatenate(pixels) for pixels in values.values()])

@@ -112,6 +112,8 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
         kind = self.mixture.normalize
         if patches or kind == "zscore":
             return make_normalizer(kind, patches)
+        if kind == "none":
+            return make_normalizer(kind, patches)  # which says that it cannot be
         drawn = (np.random.default_rng((self.seed, index)) for index in range(_MEASURED))
         images = [self._draw("landscapes", rng).image for rng in drawn]
         return measure_numbers(kind, [np.concatenate([one[band].ravel() for one in images]) for band in range(3)])
