@@ -100,7 +100,7 @@ def test_a_model_goes_on_with_its_own_bands(any_bands, data, tmp_path):
 
 
 def test_what_cannot_be_trained_is_said(tmp_path):
-    with pytest.raises(ArgumentError, match="leave normalize out"):
+    with pytest.raises(ArgumentError, match="z-scores or reflectance"):
         train_model(config_of(ANY, normalize="fixed"), out=tmp_path)
     with pytest.raises(ArgumentError, match="most_bands = 2"):
         train_model(config_of(ANY, most_bands=2), out=tmp_path)
