@@ -158,24 +158,9 @@ class BandWindows:
         return replace(window_of(patch, image=image), valid=valid, allowed=allowed, resolution_m=resolution_m)
 
     def _landscape(self, rng: np.random.Generator) -> BandWindow:
-        size = self.mixture.size_px
-        if rng.random() < self._made_up:
-            bands, resolution_m = _made_up_bands(rng, most=self.most or 13), 20.0
-            roles: tuple[str, ...] = ("",) * len(bands)
-        else:
-            sensor = get_sensor(self._sensors[rng.integers(len(self._sensors))])
-            every = tuple(band.role for band in sensor.bands)
-            chosen = choose_bands(every, rng, most=self.most) if self.most else range(len(every))
-            bands = tuple(sensor.bands[index].wavelength_nm for index in chosen)
-            roles = tuple(every[index] for index in chosen)
-            resolution_m = min(band.resolution_m for band in sensor.bands)
-        if resolution_m > _COARSE_M:
-            resolution_m *= float(np.exp(rng.uniform(-0.7, 0.7)))
-        else:
-            resolution_m = (
-                float(np.exp(rng.uniform(np.log(9.0), np.log(50.0)))) if self.mixture.mixed_resolution else 20.0
-            )
-        surface = draw_surface((size, size), bands=bands, resolution_m=resolution_m, rng=rng)
+        shape = (self.mixture.size_px, self.mixture.size_px)
+        bands, roles, resolution_m = self._scene_bands(rng)
+        surface = draw_surface(shape, bands=bands, resolution_m=resolution_m, rng=rng)
         image = surface.reflectance
         if rng.random() < _TOP_OF_ATMOSPHERE:
             image = see_through_air(image, bands=bands, air=draw_air(rng, sun_zenith_deg=surface.sun.zenith_deg))
@@ -183,11 +168,28 @@ class BandWindows:
             image=image,
             wavelengths_nm=bands,
             roles=roles,
-            valid=np.ones((size, size), bool),
-            allowed=np.full((size, size), CLEAR, np.uint8),
+            valid=np.ones(shape, bool),
+            allowed=np.full(shape, CLEAR, np.uint8),
             resolution_m=resolution_m,
             sun=surface.sun,
         )
+
+    def _scene_bands(self, rng: np.random.Generator) -> tuple[tuple[Wavelength, ...], tuple[str, ...], float]:
+        """Draw the wavelengths and roles of a simulated scene, and the size of its pixels."""
+        if rng.random() < self._made_up:
+            bands, finest_m = _made_up_bands(rng, most=self.most or 13), 20.0
+            roles: tuple[str, ...] = ("",) * len(bands)
+        else:
+            sensor = get_sensor(self._sensors[rng.integers(len(self._sensors))])
+            every = tuple(band.role for band in sensor.bands)
+            chosen = choose_bands(every, rng, most=self.most) if self.most else range(len(every))
+            bands = tuple(sensor.bands[index].wavelength_nm for index in chosen)
+            roles = tuple(every[index] for index in chosen)
+            finest_m = min(band.resolution_m for band in sensor.bands)
+        if finest_m > _COARSE_M:
+            return bands, roles, finest_m * float(np.exp(rng.uniform(-0.7, 0.7)))
+        mixed = self.mixture.mixed_resolution
+        return bands, roles, float(np.exp(rng.uniform(np.log(9.0), np.log(50.0)))) if mixed else 20.0
 
     def _simulate(self, window: BandWindow, rng: np.random.Generator) -> BandWindow:
         if rng.random() < self.mixture.clear:
