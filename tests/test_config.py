@@ -51,7 +51,7 @@ def test_what_is_left_out_has_its_default(tmp_path):
         ("[model]\nconfig = { width = 'x' }\n", r"config.width = 'x'"),
         ("[model]\nconfig = 5\n", "config = 5 is a int. Expected table"),
         ("[data]\nsplits = 'train'\n", "splits = 'train' is a str. Expected list"),
-        ("[mixture]\nnormalize = 'none'\n", "Expected one of 'zscore'"),
+        ("[mixture]\nnormalize = 'minmax'\n", "Expected one of 'zscore'"),
         ("fit = 5\n", "Expected a table"),
         ("[cubes]\npath = 'a.zarr'\n", r"Expected \[\[cubes\]\]"),
         ("[[cubes]]\nlabels = 'a'\n", "lacks 'path'. Type: path ="),

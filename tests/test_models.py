@@ -68,7 +68,7 @@ def test_weights_of_another_architecture(tiny_model):
 def test_too_large_weights_are_not_read(tiny_model, monkeypatch):
     monkeypatch.setattr(loading, "WEIGHTS_BYTES_MAX", 10)
     with pytest.raises(errors.WeightsError, match="larger than"):
-        get_runner(replace(tiny_model, name="other"))
+        get_runner(replace(tiny_model, name="too large"))  # no other test may have loaded it
 
 
 def test_model_is_loaded_once_whoever_asks(tiny_model):
