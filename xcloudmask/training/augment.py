@@ -162,10 +162,7 @@ def normalize_window(
     stats = window_statistics(image, valid)
     if other is not None:
         stats = mix_statistics(stats, other[0], share=other[1])
-    spread = np.where(stats.std > 0, stats.std, 1.0)
-    scored = (image - stats.mean.astype(np.float32)[:, None, None]) / spread.astype(np.float32)[:, None, None]
-    if valid is not None:
-        scored[:, ~valid] = 0.0
+    scored = score_window(image, valid, stats)
     scale = (1.0,) * (len(image) - 1) + (1.0 if nir else 0.0,)
     if not nir:
         scored[-1] = 0.0
@@ -207,6 +204,15 @@ def jitter_level(level: npt.NDArray[np.float32], *, spread: float, rng: np.rando
     changed = level.copy()
     changed[1:] += np.where(level[1:] == 0, 0.0, change).astype(np.float32)
     return changed
+
+
+def score_window(image: _FloatImage, valid: npt.NDArray[np.bool_] | None, stats: BandStatistics) -> _FloatImage:
+    """Z-score by given statistics; the fast relative of `xcloudmask.normalize.zscore`."""
+    spread = np.where(stats.std > 0, stats.std, 1.0)
+    scored = (image - stats.mean.astype(np.float32)[:, None, None]) / spread.astype(np.float32)[:, None, None]
+    if valid is not None:
+        scored[:, ~valid] = 0.0
+    return np.asarray(scored, np.float32)
 
 
 def window_statistics(image: _FloatImage, valid: npt.NDArray[np.bool_] | None) -> BandStatistics:

@@ -134,11 +134,7 @@ def scored_window(
     stats = augment.window_statistics(image, valid)
     if rng is not None and rng.random() < mixed:
         stats = augment.mix_statistics(stats, _elsewhere(stats, rng), share=float(rng.uniform(0.1, 0.7)))
-    spread = np.where(stats.std > 0, stats.std, 1.0)
-    scaled = (image - stats.mean.astype(np.float32)[:, None, None]) / spread.astype(np.float32)[:, None, None]
-    if valid is not None:
-        scaled[:, ~valid] = 0.0
-    return scaled, level_vector(stats, scale=known, offset=(0.0,) * len(image))
+    return augment.score_window(image, valid, stats), level_vector(stats, scale=known, offset=(0.0,) * len(image))
 
 
 def _elsewhere(stats: BandStatistics, rng: np.random.Generator) -> BandStatistics:

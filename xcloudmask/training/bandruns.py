@@ -17,7 +17,7 @@ from xcloudmask.sensors import get_sensor
 from xcloudmask.training.bandfeed import AnyBands, BandFeed, FixedBands, measure_whole
 from xcloudmask.training.bandstream import BandStream, BandWindows, window_of
 from xcloudmask.training.data import Patch
-from xcloudmask.training.normalizers import WholeData
+from xcloudmask.training.normalizers import WholeData, whole_kind
 from xcloudmask.training.options import TrainConfig
 from xcloudmask.training.pools import Pools
 from xcloudmask.training.validate import mask_of, measure_masks
@@ -73,13 +73,10 @@ def make_band_stream(pools: Pools, config: TrainConfig, *, length: int, numbers:
         return BandStream(_windows(pools, config, most=mixture.most_bands), feed=feed, length=length)
     windows = _windows(pools, config)
     roles = config.model.bands
-    if mixture.normalize == "none":
-        raise ArgumentError(
-            "normalize = 'none' under [mixture] is for networks of any bands (sensei-unet). Type 'zscore', 'fixed' or "
-            "'percentile'."
-        )
-    if mixture.normalize != "zscore" and numbers is None:
-        numbers = measure_whole(mixture.normalize, [windows(index)[0] for index in range(_WINDOWS)], roles)
+    if mixture.normalize != "zscore":
+        kind = whole_kind(mixture.normalize)
+        if numbers is None:
+            numbers = measure_whole(kind, [windows(index)[0] for index in range(_WINDOWS)], roles)
     fixed = FixedBands(
         roles=roles, normalizer=numbers, level_jitter=mixture.level_jitter, mixed=mixture.statistics_mixed
     )

@@ -18,7 +18,7 @@ from xcloudmask.normalize import BandStatistics
 from xcloudmask.training.augment import normalize_window
 from xcloudmask.training.data import Patch
 
-__all__ = ["Normalizer", "WholeData", "make_normalizer", "measure_numbers", "normalizer_of"]
+__all__ = ["Normalizer", "WholeData", "make_normalizer", "measure_numbers", "normalizer_of", "whole_kind"]
 
 _DIGITS = 6
 
@@ -106,11 +106,7 @@ def make_normalizer(kind: Literal["zscore", "fixed", "percentile", "none"], patc
     """
     if kind == "zscore":
         return normalize_window
-    if kind == "none":
-        raise ArgumentError(
-            "normalize = 'none' under [mixture] is for networks of any bands (sensei-unet). Type 'zscore', 'fixed' or "
-            "'percentile'."
-        )
+    whole = whole_kind(kind)
     odd = [patch for patch in patches if patch.bands != patches[0].bands]
     if odd:
         raise ArgumentError(
@@ -121,7 +117,23 @@ def make_normalizer(kind: Literal["zscore", "fixed", "percentile", "none"], patc
     for index, role in enumerate(patches[0].bands if patches else ()):
         those = [one.image[index, ::4, ::4][one.valid[::4, ::4]] for one in patches if one.nir or role != "nir"]
         values.append(np.concatenate(those) * 1e-4 if those else np.empty(0))
-    return measure_numbers(kind, values)
+    return measure_numbers(whole, values)
+
+
+def whole_kind(kind: Literal["fixed", "percentile", "none"]) -> Literal["fixed", "percentile"]:
+    """Return a way to normalise by numbers of the whole training data.
+
+    Raises
+    ------
+    ArgumentError
+        Networks of certain bands are not fed reflectance as it is.
+    """
+    if kind == "none":
+        raise ArgumentError(
+            "normalize = 'none' under [mixture] is for networks of any bands (sensei-unet). Type 'zscore', 'fixed' or "
+            "'percentile'."
+        )
+    return kind
 
 
 def measure_numbers(kind: Literal["fixed", "percentile"], values: Sequence[npt.NDArray[np.floating[Any]]]) -> WholeData:

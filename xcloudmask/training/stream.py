@@ -21,7 +21,7 @@ from xcloudmask.training import augment
 from xcloudmask.training.config import Mixture
 from xcloudmask.training.data import BANDS, WAVELENGTHS_NM, Patch
 from xcloudmask.training.labels import ANY, CLEAR, NOT_CLOUD, SHADOW, allowed_from_scene, guess_one
-from xcloudmask.training.normalizers import Normalizer, make_normalizer, measure_numbers
+from xcloudmask.training.normalizers import Normalizer, make_normalizer, measure_numbers, whole_kind
 from xcloudmask.training.paste import paste_clouds
 from xcloudmask.training.patchwindow import cut_window
 
@@ -112,11 +112,10 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
         kind = self.mixture.normalize
         if patches or kind == "zscore":
             return make_normalizer(kind, patches)
-        if kind == "none":
-            return make_normalizer(kind, patches)  # which says that it cannot be
+        whole = whole_kind(kind)
         drawn = (np.random.default_rng((self.seed, index)) for index in range(_MEASURED))
         images = [self._draw("landscapes", rng).image for rng in drawn]
-        return measure_numbers(kind, [np.concatenate([one[band].ravel() for one in images]) for band in range(3)])
+        return measure_numbers(whole, [np.concatenate([one[band].ravel() for one in images]) for band in range(3)])
 
     def _possible_kinds(self) -> tuple[list[str], npt.NDArray[np.float64]]:
         there = {
