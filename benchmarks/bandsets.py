@@ -38,8 +38,8 @@ from xcloudmask.models.spec import ModelSpec
 from xcloudmask.predict import predict
 from xcloudmask.sensors import get_sensor
 from xcloudmask.simulated import simulated_scene
-from xcloudmask.training.data import ALL_BANDS, Patch
-from xcloudmask.training.score import evaluate_model, load_split, only_bands
+from xcloudmask.training.data import ALL_BANDS, Patch, only_bands
+from xcloudmask.training.score import evaluate_model, load_split
 
 COMMON = ("blue", "green", "red", "nir", "swir16", "swir22")
 SETS: Mapping[str, tuple[str, ...] | None] = {

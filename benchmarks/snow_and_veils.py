@@ -19,10 +19,9 @@ import xcloudmask
 from xcloudmask.classes import NODATA, CloudClass
 from xcloudmask.sensors import get_sensor
 from xcloudmask.simulate import simulate_scene, simulate_scene_truth
-from xcloudmask.training.data import ALL_BANDS, load_patches
+from xcloudmask.training.data import ALL_BANDS, load_patches, only_bands
 from xcloudmask.training.labels import THIN
 from xcloudmask.training.predictor import predict_patch
-from xcloudmask.training.score import only_bands
 
 RGB = ("red", "green", "blue")
 CLOUD = (CloudClass.THICK_CLOUD, CloudClass.THIN_CLOUD)

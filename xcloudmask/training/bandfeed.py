@@ -83,12 +83,15 @@ class FixedBands:
     """See `xcloudmask.training.options.Mixture`."""
     mixed: float = 0.0
     """Share of windows that are normalised as a part of a larger one: `statistics_mixed`."""
+    level_complete: bool = False
+    """Whether the level is told only where no band is given up."""
 
     def __call__(
         self, window: BandWindow, *, level_known: bool = True, rng: np.random.Generator | None = None
     ) -> tuple[_Image, _Image]:
         """Return the bands (role, y, x), 0 where given up, and the level (1 + 2 * roles,)."""
         there = np.array([role in window.roles for role in self.roles])
+        level_known = level_known and bool(there.all() or not self.level_complete)
         image = np.zeros((len(self.roles), *window.valid.shape), np.float32)
         image[there] = window.image[[window.roles.index(role) for role in self.roles if role in window.roles]]
         valid = None if window.valid.all() else window.valid

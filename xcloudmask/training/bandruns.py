@@ -71,25 +71,30 @@ def make_band_stream(pools: Pools, config: TrainConfig, *, length: int, numbers:
             mixed=mixture.statistics_mixed,
         )
         return BandStream(_windows(pools, config, most=mixture.most_bands), feed=feed, length=length)
-    windows = _windows(pools, config)
     roles = config.model.bands
+    windows = _windows(pools, config, roles=roles if mixture.many_sensors else ())
     if mixture.normalize != "zscore":
         kind = whole_kind(mixture.normalize)
         if numbers is None:
             numbers = measure_whole(kind, [windows(index)[0] for index in range(_WINDOWS)], roles)
     fixed = FixedBands(
-        roles=roles, normalizer=numbers, level_jitter=mixture.level_jitter, mixed=mixture.statistics_mixed
+        roles=roles,
+        normalizer=numbers,
+        level_jitter=mixture.level_jitter,
+        mixed=mixture.statistics_mixed,
+        level_complete=mixture.level_complete,
     )
     return BandStream(windows, feed=fixed, length=length)
 
 
-def _windows(pools: Pools, config: TrainConfig, *, most: int = 0) -> BandWindows:
+def _windows(pools: Pools, config: TrainConfig, *, most: int = 0, roles: Sequence[str] = ()) -> BandWindows:
     return BandWindows(
         labelled=pools.labelled,
         thumbnails=pools.thumbnails,
         backgrounds=pools.backgrounds,
         mixture=config.mixture,
         most=most,
+        roles=roles,
         seed=config.fit.seed,
     )
 
@@ -182,5 +187,6 @@ def spec_fields(config: TrainConfig, feed: BandFeed) -> Mapping[str, Any]:
         "bands": list(feed.roles),
         "optional_bands": [role for role in feed.roles if role not in config.model.needed],
         "level": numbers is None and bool(config.model.config.get("level", 1)),
+        **({"level_complete": True} if feed.level_complete else {}),
         **({} if numbers is None else numbers.spec_fields),
     }

@@ -30,7 +30,7 @@ from xcloudmask.training.bandwindow import (
     snow,
     water,
 )
-from xcloudmask.training.data import Patch, patch_wavelengths
+from xcloudmask.training.data import Patch, only_bands, patch_wavelengths
 from xcloudmask.training.labels import CLEAR, NOT_CLOUD, SHADOW, allowed_from_scene, guess_one
 from xcloudmask.training.options import Mixture
 from xcloudmask.training.paste import paste_clouds
@@ -41,7 +41,7 @@ __all__ = ["BandStream", "BandWindows", "window_of"]
 _KINDS = ("real", "thumbnails", "clouded", "landscapes", "pasted")
 _TOP_OF_ATMOSPHERE = 0.5
 """Share of simulated surfaces seen through the air."""
-_SURFACES = ((0.12, water), (0.1, relief), (0.18, snow))
+_WATER, _RELIEF = 0.12, 0.1
 """Shares of clear patches whose ground is changed."""
 _MADE_UP = 0.2
 """Share of simulated scenes with bands that no sensor has, where all sensors are allowed."""
@@ -67,6 +67,8 @@ class BandWindows:
         Shares, and sensors.
     most
         No more bands than so many are shown at once; 0 shows all that there are, in their order.
+    roles
+        Only these bands are shown, and of sensors that lack one no scene is simulated; none for all bands.
     seed
         Seed of all windows.
 
@@ -88,12 +90,13 @@ class BandWindows:
         backgrounds: Sequence[Patch],
         mixture: Mixture,
         most: int = 0,
+        roles: Sequence[str] = (),
         seed: int,
     ) -> None:
-        self.mixture, self.most, self.seed = mixture, most, seed
+        self.mixture, self.most, self.roles, self.seed = mixture, most, tuple(roles), seed
         left_out = {get_sensor(name).name for name in mixture.left_out}
         labelled, thumbnails, backgrounds = (
-            [patch for patch in pool if patch.sensor and patch.sensor not in left_out]
+            [self._shown(patch) for patch in pool if patch.sensor and patch.sensor not in left_out]
             for pool in (labelled, thumbnails, backgrounds)
         )
         # Real shadows are few: those patches are drawn twice as often.
@@ -102,14 +105,18 @@ class BandWindows:
         every = [patch for patch in (*labelled, *thumbnails) if patch.level_known]
         self.backgrounds = [*backgrounds, *(patch for patch in every if patch.is_clear)]
         self.donors = [patch for patch in every if 0.02 < float(((patch.allowed & NOT_CLOUD) == 0).mean()) < 0.75]
-        self._sensors = [name for name in mixture.sensors or SENSORS if get_sensor(name).name not in left_out]
-        self._made_up = 0.0 if mixture.sensors else _MADE_UP
+        wanted = [name for name in mixture.sensors or SENSORS if get_sensor(name).name not in left_out]
+        self._sensors = [name for name in wanted if set(self.roles) <= {band.role for band in get_sensor(name).bands}]
+        self._made_up = 0.0 if mixture.sensors or self.roles else _MADE_UP
         self._kinds, self._shares = self._possible_kinds()
 
     def __call__(self, index: int) -> tuple[BandWindow, np.random.Generator]:
         """Return a window, and the source of randomness for what comes after it."""
         rng = np.random.default_rng((self.seed, index))
         return photographed(self._draw(rng), rng), rng
+
+    def _shown(self, patch: Patch) -> Patch:
+        return only_bands(patch, [role for role in patch.bands if role in self.roles]) if self.roles else patch
 
     def _possible_kinds(self) -> tuple[list[str], npt.NDArray[np.float64]]:
         there = {
@@ -139,7 +146,7 @@ class BandWindows:
         window = self._picked(self._cut(patch, pool, rng), rng)
         if kind != "clouded":
             return window
-        for chance, vary in _SURFACES:
+        for chance, vary in ((_WATER, water), (_RELIEF, relief), (self.mixture.snow, snow)):
             if rng.random() < chance:
                 window = vary(window, rng)
         return self._simulate(window, rng)
@@ -160,7 +167,9 @@ class BandWindows:
     def _landscape(self, rng: np.random.Generator) -> BandWindow:
         shape = (self.mixture.size_px, self.mixture.size_px)
         bands, roles, resolution_m = self._scene_bands(rng)
-        surface = draw_surface(shape, bands=bands, resolution_m=resolution_m, rng=rng)
+        # Drawn only where it is wanted, so that the samples of older runs stay what they were.
+        icy = self.mixture.snowscapes > 0 and rng.random() < self.mixture.snowscapes
+        surface = draw_surface(shape, bands=bands, resolution_m=resolution_m, rng=rng, biome="snow" if icy else None)
         image = surface.reflectance
         if rng.random() < _TOP_OF_ATMOSPHERE:
             image = see_through_air(image, bands=bands, air=draw_air(rng, sun_zenith_deg=surface.sun.zenith_deg))
@@ -182,7 +191,7 @@ class BandWindows:
         else:
             sensor = get_sensor(self._sensors[rng.integers(len(self._sensors))])
             every = tuple(band.role for band in sensor.bands)
-            chosen = choose_bands(every, rng, most=self.most) if self.most else range(len(every))
+            chosen = self._chosen(every, rng)
             bands = tuple(sensor.bands[index].wavelength_nm for index in chosen)
             roles = tuple(every[index] for index in chosen)
             finest_m = min(band.resolution_m for band in sensor.bands)
@@ -190,6 +199,12 @@ class BandWindows:
             return bands, roles, finest_m * float(np.exp(rng.uniform(-0.7, 0.7)))
         mixed = self.mixture.mixed_resolution
         return bands, roles, float(np.exp(rng.uniform(np.log(9.0), np.log(50.0)))) if mixed else 20.0
+
+    def _chosen(self, every: Sequence[str], rng: np.random.Generator) -> Sequence[int]:
+        """Choose the bands of a simulated scene, by their positions among those of its sensor."""
+        if self.most:
+            return choose_bands(every, rng, most=self.most)
+        return [every.index(role) for role in self.roles] or range(len(every))
 
     def _simulate(self, window: BandWindow, rng: np.random.Generator) -> BandWindow:
         if rng.random() < self.mixture.clear:
@@ -252,6 +267,8 @@ class BandStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]
         """Return image, side (what the network is told besides), allowed (y, x) and weight of sample `index`."""
         window, rng = self.windows(index)
         mixture = self.windows.mixture
+        if "nir" in self.windows.roles and "nir" in window.roles and rng.random() < mixture.nir_dropped:
+            window = window.picked([at for at, role in enumerate(window.roles) if role != "nir"])
         known = window.level_known and rng.random() >= mixture.level_dropped
         image, side = self.feed(window, level_known=known, rng=rng)
         allowed = window.allowed if mixture.partial_labels else guess_one(window.allowed)

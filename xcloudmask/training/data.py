@@ -24,6 +24,7 @@ __all__ = [
     "load_patches",
     "load_rgbn",
     "load_thumbnails",
+    "only_bands",
     "patch_wavelengths",
     "read_table",
     "split_holdout",
@@ -313,6 +314,39 @@ def _thumbnail(name: str, split: str, rgb: npt.NDArray[np.uint8], cloud: npt.NDA
         nir=False,
         sensor="sentinel-2-l1c",
     )
+
+
+def only_bands(patch: Patch, roles: Sequence[str]) -> Patch:
+    """Leave bands of a patch out.
+
+    Parameters
+    ----------
+    patch
+        A patch.
+    roles
+        What is kept, in this order.
+
+    Returns
+    -------
+    Patch
+
+    Raises
+    ------
+    InputError
+        The patch does not have one of them.
+
+    Examples
+    --------
+    >>> patch = Patch(name="a", source="", split="", image=np.zeros((3, 2, 2), np.uint16), valid=np.ones((2, 2), bool),
+    ...               allowed=np.ones((2, 2), np.uint8), resolution_m=10.0)
+    >>> only_bands(patch, ["green", "red"]).image.shape
+    (2, 2, 2)
+    """
+    missing = [role for role in roles if role not in patch.bands]
+    if missing:
+        raise InputError(f"The patch {patch.name!r} has no {missing[0]!r}. Expected some of {', '.join(patch.bands)}.")
+    kept = [patch.bands.index(role) for role in roles]
+    return replace(patch, image=patch.image[kept], bands=tuple(roles), nir=patch.nir and "nir" in roles)
 
 
 def split_holdout(patches: Sequence[Patch], *, every: int = 10) -> tuple[list[Patch], list[Patch]]:

@@ -144,11 +144,19 @@ class Mixture:
     """Clear patches under the clouds of labelled ones."""
     clear: float = 0.18
     """Share of `clouded` and `landscapes` that stays without a cloud."""
+    snow: float = 0.18
+    """Share of clear patches under simulated clouds whose ground is covered with snow before."""
+    snowscapes: float = 0.0
+    """With `many_sensors` or other bands: share of simulated scenes that are of snow and ice; the others are of any
+    ground."""
     level_dropped: float = 0.45
     """Share of samples whose level is kept from the network."""
     level_jitter: float = 0.4
     """Spread of random changes to the logs of the level (0.4: by half, up or down): it tells bright from dark, and does
     not give away which patch it is."""
+    level_complete: bool = False
+    """With `many_sensors` or other bands: whether the network is told the level only where none of its bands is given
+    up. Without near infrared it learns patches by their level, rather than snow from cloud."""
     nir_dropped: float = 0.2
     """Share of samples whose near infrared is given up."""
     statistics_mixed: float = 0.2
@@ -159,11 +167,15 @@ class Mixture:
     """Whether windows are brought to other pixel sizes (9 to 50 m); False keeps each patch at its own."""
     partial_labels: bool = True
     """False guesses one class for each partial label: clear for not cloud, thick for cloud."""
+    many_sensors: bool = False
+    """Whether a network of red, green and near infrared is shown what those of other bands are: simulated scenes of
+    all sensors that have its bands, and clouds, snow and water on thumbnails as well."""
     sensors: tuple[str, ...] = ()
-    """With other bands than red, green and near infrared: sensors of the simulated scenes, keys of
-    `xcloudmask.sensors.SENSORS`; none for all of them, and for bands that no sensor has."""
+    """With `many_sensors` or other bands than red, green and near infrared: sensors of the simulated scenes, keys of
+    `xcloudmask.sensors.SENSORS`; none for all of them, and with any bands for bands that no sensor has."""
     left_out: tuple[str, ...] = ()
-    """With other bands: sensors that are neither simulated nor read, to measure how a network does without them."""
+    """With `many_sensors` or other bands: sensors that are neither simulated nor read, to measure how a network does
+    without them."""
     most_bands: int = 13
     """With any bands: no sample shows more than so many."""
     normalize: Literal["zscore", "fixed", "percentile", "none"] = "zscore"
@@ -249,8 +261,8 @@ class TrainConfig:
 
     @property
     def other_bands(self) -> bool:
-        """Whether it takes others than red, green and near infrared: samples are then drawn with all their bands."""
-        return self.any_bands or self.model.bands != BANDS
+        """Whether it takes others than red, green and near infrared, or is shown many sensors as those are."""
+        return self.any_bands or self.model.bands != BANDS or self.mixture.many_sensors
 
     def to_dict(self) -> dict[str, Any]:
         """Return the tables as plain data, as in the file."""

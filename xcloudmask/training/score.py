@@ -19,7 +19,7 @@ from xcloudmask.errors import InputError, ReadError, XCloudMaskError
 from xcloudmask.evaluate import Bootstrap, Counted, Evaluation, Scores, confusion, summarise
 from xcloudmask.models.spec import ModelSpec
 from xcloudmask.resample import area_mean
-from xcloudmask.training.data import BANDS, Patch, load_patches, load_thumbnails, read_table, split_holdout
+from xcloudmask.training.data import BANDS, Patch, load_patches, load_thumbnails, only_bands, read_table, split_holdout
 from xcloudmask.training.labels import ANY
 from xcloudmask.training.predictor import Predictor, predict_patch, predictor
 
@@ -29,7 +29,6 @@ __all__ = [
     "coarser",
     "evaluate_model",
     "load_split",
-    "only_bands",
     "predict_patch",
     "score",
     "source_of",
@@ -162,39 +161,6 @@ def without_nir(patch: Patch) -> Patch:
     image = patch.image.copy()
     image[BANDS.index("nir")] = 0
     return replace(patch, image=image, nir=False)
-
-
-def only_bands(patch: Patch, roles: Sequence[str]) -> Patch:
-    """Leave bands of a patch out.
-
-    Parameters
-    ----------
-    patch
-        A patch.
-    roles
-        What is kept, in this order.
-
-    Returns
-    -------
-    Patch
-
-    Raises
-    ------
-    InputError
-        The patch does not have one of them.
-
-    Examples
-    --------
-    >>> patch = Patch(name="a", source="", split="", image=np.zeros((3, 2, 2), np.uint16), valid=np.ones((2, 2), bool),
-    ...               allowed=np.ones((2, 2), np.uint8), resolution_m=10.0)
-    >>> only_bands(patch, ["green", "red"]).image.shape
-    (2, 2, 2)
-    """
-    missing = [role for role in roles if role not in patch.bands]
-    if missing:
-        raise InputError(f"The patch {patch.name!r} has no {missing[0]!r}. Expected some of {', '.join(patch.bands)}.")
-    kept = [patch.bands.index(role) for role in roles]
-    return replace(patch, image=patch.image[kept], bands=tuple(roles), nir=patch.nir and "nir" in roles)
 
 
 def coarser(patch: Patch, *, resolution_m: float) -> Patch:

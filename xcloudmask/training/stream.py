@@ -38,8 +38,6 @@ _FRAMED = 0.15
 """Share of samples at the border of a cube."""
 _TOP_OF_ATMOSPHERE = 0.5
 """Share of simulated surfaces seen through the air."""
-_SNOW = 0.18
-"""Share of clear patches that get snow."""
 _SNOW_NIR_KEPT = 0.6
 """Share of these that keep their near infrared."""
 _MEASURED = 64
@@ -202,7 +200,7 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
         )
 
     def _vary_surface(self, window: _Window, rng: np.random.Generator) -> _Window:
-        for chance, vary in ((0.12, augment.water), (0.1, augment.relief), (_SNOW, augment.snow)):
+        for chance, vary in ((0.12, augment.water), (0.1, augment.relief), (self.mixture.snow, augment.snow)):
             if rng.random() < chance:
                 window.image = vary(window.image, rng)
                 # Without near infrared, snow is what a network takes for clouds first.
