@@ -235,6 +235,8 @@ def _scales(
     raw = spec.takes_reflectance
     if not (spec.level or raw):
         return None, None
+    if spec.level_complete and any(array is None for array in selection.arrays):
+        return None, None  # a band is given up
     if chosen.scales == ():
         return None, None  # some of any bands hold neither reflectance nor kelvin
     found = chosen.scales or band_scales(selection, sensor=options.sensor, scale=options.scale)

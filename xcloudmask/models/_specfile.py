@@ -23,7 +23,7 @@ MEASURE = "measure"
 """What `radius_px` may say instead of a number."""
 
 _NUMBERS = {"stride_px", "radius_px", "tile_px", "window_px", "input_px"}
-_SWITCHES = {"exact_halo", "level", "any_bands"}
+_SWITCHES = {"exact_halo", "level", "level_complete", "any_bands"}
 _LISTS = {
     **dict.fromkeys(("bands", "optional_bands", "classes", "sources"), str),
     **dict.fromkeys(("mean", "std", "low", "high"), float),

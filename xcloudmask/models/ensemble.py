@@ -46,7 +46,8 @@ def combine(
     -------
     ModelSpec
         Stride: the least common multiple; radius, tile and window: the largest; resolution: the range that all members
-        were trained for; level: given to the members that take it; sources and licences of all. No metrics: they
+        were trained for; level: given to the members that take it, and to none where one of them wants all bands
+        for it and one is given up; sources and licences of all. No metrics: they
         must be measured.
 
     Raises
@@ -82,6 +83,7 @@ def combine(
         normalization=specs[0].normalization,
         **{name: getattr(specs[0], name) for name in NUMBERS[specs[0].normalization]},
         level=any(spec.level for spec in specs),
+        level_complete=any(spec.level_complete for spec in specs),
         resolution_m=_common_resolution(specs),
         tile_px=round_up(max(spec.tile_px for spec in specs), stride_px),
         window_px=round_up(max(spec.window_px for spec in specs), stride_px),

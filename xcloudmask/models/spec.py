@@ -71,6 +71,9 @@ class ModelSpec:
     reflectance as it is."""
     level: bool = False
     """Whether the network also takes log mean and log spread of the reflectance, where the scale is known."""
+    level_complete: bool = False
+    """Whether it takes them only where none of its bands is given up: it was trained so, since without near infrared
+    bright snow and cloud have the same level."""
     mean: tuple[float, ...] = ()
     """Per band, the reflectance that is fed as 0 (``"fixed"``)."""
     std: tuple[float, ...] = ()
@@ -279,7 +282,8 @@ def _rows(spec: ModelSpec) -> Iterator[tuple[str, str]]:
     if spec.any_bands:
         yield "input", "reflectance, and brightness temperature in kelvin"
     else:
-        yield "input", INPUT_TEXT[spec.normalization] + (_LEVEL_TEXT if spec.level else "")
+        complete = _COMPLETE_TEXT if spec.level_complete else ""
+        yield "input", INPUT_TEXT[spec.normalization] + (_LEVEL_TEXT + complete if spec.level else "")
     exact = "" if spec.exact_halo else ", not exact"
     yield "halo", f"{spec.halo_px} px{exact}; stride {spec.stride_px} px"
     yield "tile", f"{spec.tile_px} px; moving window {spec.window_px} px"
@@ -312,6 +316,7 @@ _TEXT_MAX = 600
 """A table for a glance shows no more characters of a text."""
 
 _LEVEL_TEXT = ", and the level of each band where the scale is known"
+_COMPLETE_TEXT = " and no band is given up"
 
 
 def _freeze(value: Any) -> Any:
@@ -381,11 +386,12 @@ def _check_geometry(spec: ModelSpec) -> None:
     fits = (
         all(spec.stride_px % member.stride_px == 0 and spec.radius_px >= member.radius_px for member in members)
         and spec.level == any(member.level for member in members)
+        and spec.level_complete == any(member.level_complete for member in members)
         and (all(member.exact_halo for member in members) or not spec.exact_halo)
         and all(set(spec.optional_bands) <= set(member.optional_bands) for member in members)
     )
     if not fits:
         raise ModelError(
-            f"Ensemble {spec.name!r}: stride, radius, level, exact_halo or optional_bands do not suit its members. "
-            "Build it with xcloudmask.models.ensemble.combine([...], name=...)."
+            f"Ensemble {spec.name!r}: stride, radius, level, level_complete, exact_halo or optional_bands do not suit "
+            "its members. Build it with xcloudmask.models.ensemble.combine([...], name=...)."
         )

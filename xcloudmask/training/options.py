@@ -155,8 +155,8 @@ class Mixture:
     """Spread of random changes to the logs of the level (0.4: by half, up or down): it tells bright from dark, and does
     not give away which patch it is."""
     level_complete: bool = False
-    """With `many_sensors` or other bands: whether the network is told the level only where none of its bands is given
-    up. Without near infrared it learns patches by their level, rather than snow from cloud."""
+    """Whether a network of certain bands is told the level only where none of them is given up. Without near infrared
+    it learns patches by their level, rather than snow from cloud."""
     nir_dropped: float = 0.2
     """Share of samples whose near infrared is given up."""
     statistics_mixed: float = 0.2

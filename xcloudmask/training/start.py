@@ -42,6 +42,8 @@ class Start:
     """Roles of its bands; empty where the file alone is known, and where it takes any."""
     normalizer: Normalizer | None = None
     """What it was trained with; None where the file alone is known, and where it takes any bands."""
+    level_complete: bool = False
+    """Whether it takes the level only with all its bands."""
     sources: tuple[str, ...] = ()
     """What the weights were trained on."""
     licence: str = ""
@@ -61,7 +63,7 @@ class Start:
         return replace(given, architecture=self.architecture, config=config, bands=self.bands or given.bands)
 
     def mixture(self, given: Mixture) -> Mixture:
-        """Return how samples are drawn: normalised as the model was trained, else as given.
+        """Return how samples are drawn: normalised as the model was trained, and the rest as given.
 
         Raises
         ------
@@ -76,7 +78,8 @@ class Start:
                 f"normalize = {given.normalize!r} under [mixture], and {self.name!r} was trained with {own!r}, which "
                 "its weights are for. Leave normalize out."
             )
-        return replace(given, normalize=cast("Any", own))
+        complete = given.level_complete or self.level_complete
+        return replace(given, normalize=cast("Any", own), level_complete=complete)
 
 
 def find_start(model: str) -> Start:
@@ -125,6 +128,7 @@ def find_start(model: str) -> Start:
         config=spec.config,
         bands=spec.bands,
         normalizer=None if spec.any_bands else normalizer_of(spec),
+        level_complete=spec.level_complete,
         sources=spec.sources,
         licence=spec.licence,
     )

@@ -227,6 +227,7 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
             valid &= augment.frame((image.shape[1], image.shape[2]), rng)
         known = window.level_known and rng.random() >= self.mixture.level_dropped
         nir = rng.random() < window.nir_kept * (1.0 - self.mixture.nir_dropped)
+        known = known and bool(nir or not self.mixture.level_complete)
         scored, level = self.normalizer(image, None if valid.all() else valid, other=other, level_known=known, nir=nir)
         if known and self.mixture.level_jitter > 0:
             level = augment.jitter_level(level, spread=self.mixture.level_jitter, rng=rng)

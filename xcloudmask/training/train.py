@@ -58,7 +58,8 @@ class _Run:
         """Measures a network on what is held out."""
         if isinstance(self.stream, BandStream):
             return partial(measure_bands, patches=self.pools.holdout, feed=self.stream.feed)
-        return partial(measure, patches=self.pools.holdout, normalizer=self.stream.normalizer)
+        complete = self.config.mixture.level_complete
+        return partial(measure, patches=self.pools.holdout, normalizer=self.stream.normalizer, level_complete=complete)
 
     @property
     def takes(self) -> Mapping[str, Any]:
@@ -66,7 +67,9 @@ class _Run:
         if isinstance(self.stream, BandStream):
             return spec_fields(self.config, self.stream.feed)
         own = self.stream.normalizer
-        return {**own.spec_fields, "level": False} if isinstance(own, WholeData) else {}
+        if isinstance(own, WholeData):
+            return {**own.spec_fields, "level": False}
+        return {"level_complete": True} if self.config.mixture.level_complete else {}
 
     def fit(self, on_step: OnStep | None) -> nn.Module:
         """Run to the end, and average with the start where the configuration says so."""

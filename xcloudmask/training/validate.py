@@ -113,7 +113,13 @@ def count_patches(
     return [confusion(mask, np.where(patch.valid, patch.allowed, 0)) for patch, mask in masks]
 
 
-def measure(net: nn.Module, patches: Sequence[Patch], *, normalizer: Normalizer = normalize_window) -> dict[str, float]:
+def measure(
+    net: nn.Module,
+    patches: Sequence[Patch],
+    *,
+    normalizer: Normalizer = normalize_window,
+    level_complete: bool = False,
+) -> dict[str, float]:
     """Measure a network on patches that the fit does not see, half of them with the level and half without.
 
     Parameters
@@ -122,8 +128,8 @@ def measure(net: nn.Module, patches: Sequence[Patch], *, normalizer: Normalizer 
         In eval mode.
     patches
         Labelled patches.
-    normalizer
-        That of the network's training.
+    normalizer, level_complete
+        Those of the network's training.
 
     Returns
     -------
@@ -133,7 +139,9 @@ def measure(net: nn.Module, patches: Sequence[Patch], *, normalizer: Normalizer 
     half = len(patches[::2])
     ordered = [*patches[::2], *patches[1::2]]
     masks = (
-        predict_window(net, patch, level_known=index < half, normalizer=normalizer)
+        predict_window(
+            net, patch, level_known=index < half and (patch.nir or not level_complete), normalizer=normalizer
+        )
         for index, patch in enumerate(ordered)
     )
     return measure_masks(ordered, masks)
