@@ -125,8 +125,20 @@ def test_a_run_that_comes_after_another(tmp_path):
     again = run("train", path, "--out", tmp_path / "other", "--from", tmp_path / "out" / "first" / "first.json", "-q")
     assert again.exit_code == 0, again.output
     assert not (tmp_path / "other" / "first").exists()
-    (tmp_path / "first.toml").write_text(to_toml(replace(first, model=replace(first.model, after="second.toml"))))
-    assert "two runs at most" in run("train", path, "--out", tmp_path / "third").stderr
+
+
+def test_three_runs_in_a_row(tmp_path):
+    for name, before in (("one", ""), ("two", "one.toml"), ("three", "two.toml")):
+        config = tiny_config(name=name, steps=1)
+        (tmp_path / f"{name}.toml").write_text(to_toml(replace(config, model=replace(config.model, after=before))))
+    out = tmp_path / "out"
+    done = run("train", tmp_path / "three.toml", "--out", out, "--quiet")
+    assert done.exit_code == 0, done.output
+    cards = [json.loads(path.read_text()) for path in (out / "three.json", out / "two" / "two.json")]
+    assert cards[0]["training"]["start"]["sha256"] == cards[1]["sha256"]
+    assert (out / "two" / "one" / "one.json").exists()
+    (tmp_path / "one.toml").write_text((tmp_path / "three.toml").read_text())
+    assert "comes round again" in run("train", tmp_path / "three.toml", "--out", tmp_path / "round").stderr
 
 
 def test_another_run_in_the_same_folder_is_refused(model):

@@ -61,16 +61,12 @@ def train(
     debug: opt.DebugOption = False,  # noqa: ARG001  # read by @reporting
 ) -> None:
     """Train a model; the same command goes on where a run was cut off. Without data: on simulated scenes alone."""
-    from xcloudmask.training.config import load_config
+    from xcloudmask.training.config import load_chain, load_config
     from xcloudmask.training.train import train_model
 
     overridden = partial(_overridden, steps=steps, seed=seed, device=device, workers=workers)
-    settings = overridden(load_config(config))
-    first = None if start or not settings.model.after else overridden(load_config(settings.model.after))
-    if first is not None and first.model.after:
-        raise usage_error(
-            f"{settings.model.after} has after = {first.model.after!r} itself. Expected two runs at most."
-        )
+    # With a model to start from, what comes before is not trained.
+    *before, settings = map(overridden, [load_config(config)] if start else load_chain(config))
     folder = Path(out or settings.model.name)
     if folder.exists() and not folder.is_dir():
         raise usage_error(f"--out {folder} is a file. Expected a folder.")
@@ -83,7 +79,7 @@ def train(
             data=None if data is None else Path(data),
             out=folder,
             start=start,
-            first=first,
+            before=before,
             command=_command(config, data=data, start=start, steps=steps, seed=seed),
             on_step=on_step,
         )

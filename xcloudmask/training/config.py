@@ -34,6 +34,7 @@ __all__ = [
     "ModelOptions",
     "TrainConfig",
     "list_recipes",
+    "load_chain",
     "load_config",
     "to_toml",
 ]
@@ -92,6 +93,37 @@ def load_config(config: str | Path) -> TrainConfig:
         else:
             built[name] = _build(TABLES[name], table, place=f"{path} [{name}]")
     return _located(TrainConfig(**built), path.absolute().parent)
+
+
+def load_chain(config: str | Path) -> tuple[TrainConfig, ...]:
+    """Read the settings of a run and of those that come before it.
+
+    Parameters
+    ----------
+    config
+        As in `load_config`.
+
+    Returns
+    -------
+    tuple of TrainConfig
+        In the order in which they are trained: each starts from the model of the one before.
+
+    Raises
+    ------
+    ArgumentError
+        As in `load_config`; or a run comes before itself.
+
+    Examples
+    --------
+    >>> [config.model.name for config in load_chain("any-bands")][-1]
+    'any-bands'
+    """
+    chain = [load_config(config)]
+    while before := chain[0].model.after:
+        if before in [one.model.after for one in chain[1:]]:
+            raise ArgumentError(f"after = {before!r} under [model] comes round again. Expected a chain that begins.")
+        chain.insert(0, load_config(before))
+    return tuple(chain)
 
 
 def _read(path: Path, *, given: str) -> dict[str, Any]:

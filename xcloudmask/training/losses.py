@@ -77,14 +77,17 @@ def partial_label_loss(logits: Tensor, allowed: Tensor, *, sample_weight: Tensor
 
 
 def dice_loss(logits: Tensor, allowed: Tensor, *, sample_weight: Tensor, weights: Tensor) -> Tensor:
-    """One minus the mean over the classes of the soft Dice overlap, on the pixels whose class is known.
+    """One minus the mean over the classes of the soft Dice overlap.
+
+    A pixel that may be one of several classes counts as each of them by the share that the network itself gives it
+    among these, at the moment: what it is sure of it need not be told.
 
     Parameters
     ----------
     logits
         (n, class, y, x).
     allowed
-        (n, y, x) uint8 sets; those of no, or of more than one class cost nothing.
+        (n, y, x) uint8 sets; 0 and `ANY` cost nothing.
     sample_weight
         (n,) weight of each sample.
     weights
@@ -93,13 +96,14 @@ def dice_loss(logits: Tensor, allowed: Tensor, *, sample_weight: Tensor, weights
     Returns
     -------
     torch.Tensor
-        Scalar, 0 to 1; 0 where no pixel is labelled. A class that no pixel of the batch has is left out of the mean:
-        it costs by what it takes from the others.
+        Scalar, 0 to 1; 0 where no pixel is labelled. A class that is the likeliest of no pixel of the batch, among
+        those that it may have, is left out of the mean: it costs by what it takes from the others.
 
     Notes
     -----
     Milletari, Navab, Ahmadi (2016), V-Net, arXiv:1606.04797: squares below the line. The overlap is that of the whole
-    batch, so that a class which is rare in a sample does not rule it.
+    batch, so that a class which is rare in a sample does not rule it. Partial labels: the expectation step of Jin and
+    Ghahramani (2002), Learning with Multiple Labels, NIPS 15.
 
     Examples
     --------
@@ -110,16 +114,16 @@ def dice_loss(logits: Tensor, allowed: Tensor, *, sample_weight: Tensor, weights
     [0.0, 1.0]
     """
     sets = allowed.int()
-    table = _bits(logits.shape[1], logits.device)
-    table = table * (table.sum(dim=1, keepdim=True) == 1)
-    truth = table[sets].movedim(-1, 1)
-    pixel_weight = (weights.to(logits.device)[sets] * sample_weight[:, None, None])[:, None]
+    bits = _bits(logits.shape[1], logits.device)[sets].movedim(-1, 1)
+    counted = (weights.to(logits.device)[sets] * sample_weight[:, None, None])[:, None]
     share = torch.softmax(logits.float(), dim=1)
-    counted = pixel_weight * truth.sum(dim=1, keepdim=True)
+    # Of the classes that a pixel may have, what the network thinks; all of it where there is one.
+    may_be = (share.detach() + _FLOOR) * bits
+    truth = may_be / may_be.sum(dim=1, keepdim=True).clamp(min=_FLOOR)
     pixels = (0, 2, 3)
     overlap = 2.0 * (counted * share * truth).sum(pixels)
-    total = (counted * (share.square() + truth)).sum(pixels)
-    there = (counted * truth).sum(pixels) > 0
+    total = (counted * (share.square() + truth.square())).sum(pixels)
+    there = ((counted > 0) & (truth >= 0.5)).any(dim=3).any(dim=2).any(dim=0)
     losses = torch.where(there, 1.0 - overlap / total.clamp(min=_FLOOR), torch.zeros_like(total))
     return losses.sum() / there.sum().clamp(min=1)
 

@@ -60,7 +60,7 @@ class ModelOptions:
     `architecture` and `config` are then not read."""
     after: str = ""
     """Recipe or TOML file that is trained first, in a folder of its name in that of the run; its model is the one to
-    start from. `--from` goes without it."""
+    start from. It may have one before itself. `--from` goes without them."""
     needed: tuple[str, ...] = ("red", "green", "blue")
     """With other bands than red, green and near infrared: those that a cube must have; the others may be given up."""
     body: str = ""
@@ -204,7 +204,8 @@ class FitOptions:
     """Memory of the averaged weights."""
     loss: Literal["partial", "dice"] = "partial"
     """"partial" is minus the log of the summed probability of the classes that a pixel may have; "dice" the soft Dice
-    overlap of each class (arXiv:1606.04797), to which pixels of more than one possible class say nothing."""
+    overlap of each class (arXiv:1606.04797), where a pixel of several possible classes counts as each of them by what
+    the network thinks."""
     shadow_weight: float = 2.5
     """Weight of pixels that are known to be shadow; others have 1."""
     thin_weight: float = 1.2

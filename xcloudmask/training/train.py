@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -130,7 +130,7 @@ def train_model(
     data: Path | None = None,
     out: Path,
     start: str | Path | None = None,
-    first: TrainConfig | None = None,
+    before: Sequence[TrainConfig] = (),
     command: str = "",
     on_step: OnStep | None = None,
 ) -> Path:
@@ -142,8 +142,9 @@ def train_model(
         As in `train`.
     out
         Folder; also receives `<name>.safetensors` and its card `<name>.json`.
-    first
-        A run that comes before this one, in a folder of its model's name in `out`; its model is the one to start from.
+    before
+        Runs that come before this one, in their order, as `xcloudmask.training.config.load_chain` reads them: the last
+        in a folder of its model's name in `out`, the one before it in that folder. Each starts from the model before.
     command
         What was typed, for the card.
 
@@ -166,8 +167,10 @@ def train_model(
         if start:
             raise ArgumentError(f"The pre-training of SEnSeI begins at random. Found --from {start}: leave it out.")
         return pretrain(config, out=out, command=command, device=_device_text(config), on_step=on_step)
-    if first is not None:
-        start = train_model(first, data=data, out=out / first.model.name, command=command, on_step=on_step)
+    if before:
+        last = before[-1]
+        folder = out / last.model.name
+        start = train_model(last, data=data, out=folder, before=before[:-1], command=command, on_step=on_step)
     run = _prepare(config, data=data, out=out, start=start)
     net = run.fit(on_step)
     card = build_card(
