@@ -5,17 +5,23 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from patches import tiny_config, write_data
+from patches import patch, tiny_config, write_data
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 import xcloudmask
 from xcloudmask.cli.app import app
 from xcloudmask.errors import ArgumentError
+from xcloudmask.models.architectures import build
+from xcloudmask.models.loading import load_network
 from xcloudmask.simulate import simulate_scene
+from xcloudmask.training.bandfeed import AnyBands, FixedBands
+from xcloudmask.training.bandruns import begin_as_any_bands
+from xcloudmask.training.bandstream import window_of
 from xcloudmask.training.config import CubeOptions, DataOptions, load_config, to_toml
 from xcloudmask.training.history import read_history
 from xcloudmask.training.train import train_model
+from xcloudmask.training.validate import mask_of
 
 ANY = {"architecture": "sensei-unet", "config": {"channels": 16, "width": 8, "blocks": 1, "classes": 4}}
 THREE = ("coastal", "red", "swir22")
@@ -110,3 +116,35 @@ def test_what_cannot_be_trained_is_said(tmp_path):
     table = {"bands": ("red", "lwir11"), "config": {"bands": 2, "width": 8, "blocks": 1, "level": 0}}
     with pytest.raises(ArgumentError, match="'lwir11'"):
         train_model(config_of(table, normalize="fixed", sensors=("sentinel-2-l1c",)), out=tmp_path)
+
+
+def beginning(any_bands, **model):
+    """A network of certain bands that begins as a model of any, and hardly learns."""
+    config = config_of(OWN | {"body": str(any_bands)} | model, name="begun", sensors=("sentinel-2-l1c",))
+    return replace(config, fit=replace(config.fit, steps=1, learning_rate=1e-9))
+
+
+def test_a_network_of_certain_bands_begins_as_one_of_any(any_bands, data, tmp_path):
+    config = beginning(any_bands, config=OWN["config"] | {"level": 0})
+    net = build("unet", config.model.config).eval()
+    spec = begin_as_any_bands(net, config)
+    values = np.random.default_rng(0).integers(500, 3000, (3, 64, 64)).astype(np.uint16)
+    window = window_of(replace(patch(1, side=64), image=values, bands=THREE, sensor="sentinel-2-l1c"))
+    mask = mask_of(net, *FixedBands(roles=THREE)(window), valid=window.valid)
+    expected = mask_of(load_network(spec, fold=False), *AnyBands(most=3)(window), valid=window.valid)
+    assert (mask == expected).mean() > 0.999
+    card = json.loads(train_model(config, data=data, out=tmp_path).read_text())
+    assert set(json.loads(any_bands.read_text())["sources"]) <= set(card["sources"])
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"body": "default"}, "Expected a model of any bands"),
+        ({"bands": ("red", "green", "yellow")}, "no band 'yellow'"),
+        ({"config": OWN["config"] | {"width": 16}}, "another kind or size"),
+    ],
+)
+def test_a_network_cannot_begin_as_any(model, message, any_bands, data, tmp_path):
+    with pytest.raises(ArgumentError, match=message):
+        train_model(beginning(any_bands, **model), data=data, out=tmp_path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -22,7 +22,7 @@ from xcloudmask.training.options import TrainConfig
 from xcloudmask.training.pools import Pools
 from xcloudmask.training.validate import mask_of, measure_masks
 
-__all__ = ["adopt_body", "make_band_stream", "measure_bands", "spec_fields"]
+__all__ = ["adopt_body", "begin_as_any_bands", "make_band_stream", "measure_bands", "spec_fields"]
 
 _WINDOWS = 300
 """Windows that the numbers of the whole training data are measured on."""
@@ -132,6 +132,52 @@ def adopt_body(net: SenseiNet, name: str) -> ModelSpec:
     if not bands:
         raise ArgumentError(f"body = {name!r} takes {', '.join(spec.bands)}, and no sensor in the tables has them all.")
     net.adopt(load_network(spec, fold=False), bands)
+    return spec
+
+
+def begin_as_any_bands(net: nn.Module, config: TrainConfig) -> ModelSpec:
+    """Let a network of certain bands begin as a model of any bands does with them.
+
+    Parameters
+    ----------
+    net
+        Of the kind and size of the network behind SEnSeI.
+    config
+        Names the model (`body`), the bands, and the sensor that has them: the first of the mixture.
+
+    Returns
+    -------
+    ModelSpec
+        The model of any bands.
+
+    Raises
+    ------
+    ArgumentError
+        The model takes certain bands, reflectance, or is of another kind or size; or there is no sensor, or it lacks
+        a band.
+    UnknownModelError
+        There is no such model.
+    """
+    name, roles = config.model.body, config.model.bands
+    spec = ModelSpec.from_card(name) if name.endswith(".json") else get_spec(name)
+    if not spec.any_bands or spec.normalization != "zscore":
+        raise ArgumentError(
+            f"body = {name!r} under [model], for a network of {', '.join(roles)}. Expected a model of any bands that "
+            "takes z-scores, such as 'any-bands'. Type start = ... to begin with a model of the same bands."
+        )
+    sensor = get_sensor((config.mixture.sensors or ("sentinel-2-l1c",))[0])
+    missing = [role for role in roles if not sensor.candidates(role)]
+    if missing:
+        raise ArgumentError(
+            f"{sensor.name} has no band {missing[0]!r}, and body = {name!r} needs the wavelengths of all bands. Name a "
+            "sensor that has them first under sensors in [mixture]."
+        )
+    any_bands = cast("SenseiNet", load_network(spec, fold=False))
+    own = any_bands.specialised([sensor.candidates(role)[0].wavelength_nm for role in roles])
+    try:
+        net.load_state_dict(own.state_dict())
+    except RuntimeError as error:
+        raise ArgumentError(f"body = {name!r} is of another kind or size than the network: {error}") from error
     return spec
 
 

@@ -43,7 +43,7 @@ def training_sources(
     start
         The model whose weights the training began with: its sources are sources of the new one.
     adopted
-        The model that the network behind SEnSeI began as: likewise.
+        The model of other bands that the network began as: likewise.
 
     Returns
     -------

@@ -64,8 +64,9 @@ class ModelOptions:
     needed: tuple[str, ...] = ("red", "green", "blue")
     """With other bands than red, green and near infrared: those that a cube must have; the others may be given up."""
     body: str = ""
-    """With SEnSeI in front: model whose network stands behind it at the beginning, so that the training goes on from
-    what that model does with its own bands."""
+    """With SEnSeI in front: model of certain bands whose network stands behind it at the beginning, so that the
+    training goes on from what that model does with them. Without it: model of any bands, such as "any-bands", that the
+    network begins as, for its own bands as the first of `sensors` has them."""
     start_share: float = 0.0
     """Share, 0 to 1, that the weights it started from keep in those that are exported, the rest being what the run made
     of them (Wortsman et al., 2022, arXiv:2109.01903)."""

@@ -16,14 +16,14 @@ from xcloudmask.models.anybands import SenseiNet
 from xcloudmask.models.architectures import build
 from xcloudmask.models.devices import resolve_device
 from xcloudmask.models.spec import ModelSpec
-from xcloudmask.training.bandruns import adopt_body, make_band_stream, measure_bands, spec_fields
+from xcloudmask.training.bandruns import adopt_body, begin_as_any_bands, make_band_stream, measure_bands, spec_fields
 from xcloudmask.training.bandstream import BandStream
 from xcloudmask.training.card import build_card, training_sources
 from xcloudmask.training.checkpoint import export, load_network, read_progress
 from xcloudmask.training.config import TrainConfig
 from xcloudmask.training.fit import CHECKPOINT, OnStep, average_into, fit
 from xcloudmask.training.normalizers import Normalizer, WholeData
-from xcloudmask.training.options import FINE_TUNING_RATE, LEARNING_RATE, ModelOptions
+from xcloudmask.training.options import FINE_TUNING_RATE, LEARNING_RATE
 from xcloudmask.training.pools import Pools, load_pools, make_stream
 from xcloudmask.training.pretrain import pretrain
 from xcloudmask.training.record import Record, keep_record
@@ -49,7 +49,7 @@ class _Run:
     net: nn.Module
     start: Start | None
     adopted: ModelSpec | None
-    """The model that the network behind SEnSeI began as."""
+    """The model of other bands that the network began as."""
     record: Record
     out: Path
 
@@ -196,7 +196,7 @@ def _prepare(config: TrainConfig, *, data: Path | None, out: Path, start: str | 
     _check_size(config, net)
     if begin is not None:
         net = load_network(net, begin.weights, part=begin.part)
-    adopted = _adopt(net, config.model) if begin is None or begin.part else None
+    adopted = _adopt(net, config) if begin is None or begin.part else None
     folder = data or (Path(config.data.folder) if config.data.folder else None)
     pools = load_pools(folder, config)
     length = (options.steps or int(options.minutes * _STEPS_A_MINUTE)) * options.batch
@@ -215,16 +215,13 @@ def _prepare(config: TrainConfig, *, data: Path | None, out: Path, start: str | 
     )
 
 
-def _adopt(net: nn.Module, model: ModelOptions) -> ModelSpec | None:
-    """Let the network behind SEnSeI begin as another model, where the configuration names one."""
-    if not model.body:
+def _adopt(net: nn.Module, config: TrainConfig) -> ModelSpec | None:
+    """Let a network begin as a model of other bands, where the configuration names one."""
+    if not config.model.body:
         return None
-    if not isinstance(net, SenseiNet):
-        raise ArgumentError(
-            f"body = {model.body!r} under [model] is for networks with SEnSeI in front, and {model.architecture!r} has "
-            "none. Type start = ... to begin with a model of the same bands."
-        )
-    return adopt_body(net, model.body)
+    if isinstance(net, SenseiNet):
+        return adopt_body(net, config.model.body)
+    return begin_as_any_bands(net, config)
 
 
 def _make_stream(
