@@ -121,6 +121,8 @@ def train(
     WeightsError
         `start` or the checkpoint in `out` is of another network.
     """
+    if config.model.architecture == SENSEI:
+        raise ArgumentError("SEnSeI alone is no network to predict with. Type train_model(...), which pre-trains it.")
     return _prepare(config, data=data, out=out, start=start).fit(on_step)
 
 
