@@ -15,7 +15,7 @@ from xcloudmask.training.bandfeed import FixedBands
 from xcloudmask.training.bandruns import make_band_stream
 from xcloudmask.training.bandstream import window_of
 from xcloudmask.training.options import Mixture
-from xcloudmask.training.pools import load_pools
+from xcloudmask.training.pools import load_pools, make_stream
 from xcloudmask.training.start import find_start
 from xcloudmask.training.train import train_model
 from xcloudmask.training.validate import measure
@@ -122,6 +122,21 @@ def test_what_is_held_out_is_measured_as_the_engine_will(tiny_model):
     unknown = measure(net, [replace(one, level_known=False) for one in without])
     assert measure(net, without, level_complete=True) == pytest.approx(unknown, nan_ok=True)
     assert measure(net, without) != pytest.approx(unknown, nan_ok=True)
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_model_may_want_it_though_it_was_trained_without(many, tmp_path):
+    config = tiny_config(name="after", steps=1)
+    options = replace(config.mixture, many_sensors=many)
+    config = replace(config, model=replace(config.model, level_complete=True), mixture=options)
+    data = write_data(tmp_path / "data")
+    spec = xcloudmask.ModelSpec.from_card(train_model(config, data=data, out=tmp_path / "out"))
+    assert spec.level_complete
+    pools = load_pools(data, config)
+    stream = (
+        make_band_stream(pools, config, length=1) if many else make_stream(pools, mixture=options, seed=0, length=1)
+    )
+    assert not stream.windows.mixture.level_complete if many else not stream.mixture.level_complete
 
 
 def test_it_is_on_the_card_and_a_fine_tuning_keeps_it(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from torch import nn
@@ -22,7 +23,7 @@ from xcloudmask.training.options import TrainConfig
 from xcloudmask.training.pools import Pools
 from xcloudmask.training.validate import mask_of, measure_masks
 
-__all__ = ["adopt_body", "begin_as_any_bands", "make_band_stream", "measure_bands", "spec_fields"]
+__all__ = ["adopt_body", "begin_as_any_bands", "feed_of_model", "make_band_stream", "measure_bands", "spec_fields"]
 
 _WINDOWS = 300
 """Windows that the numbers of the whole training data are measured on."""
@@ -181,6 +182,23 @@ def begin_as_any_bands(net: nn.Module, config: TrainConfig) -> ModelSpec:
     return spec
 
 
+def feed_of_model(feed: BandFeed, config: TrainConfig) -> BandFeed:
+    """Return what the exported model is fed, as the engine will: the level may be kept from it more often.
+
+    Parameters
+    ----------
+    feed
+        That of the fit.
+    config
+        Tells.
+
+    Returns
+    -------
+    BandFeed
+    """
+    return replace(feed, level_complete=config.level_complete) if isinstance(feed, FixedBands) else feed
+
+
 def measure_bands(net: nn.Module, patches: Sequence[Patch], *, feed: BandFeed) -> dict[str, float]:
     """Measure a network in training on patches that the fit does not see, half of them with the level.
 
@@ -191,7 +209,7 @@ def measure_bands(net: nn.Module, patches: Sequence[Patch], *, feed: BandFeed) -
     patches
         Labelled patches of known sensors, with all their bands.
     feed
-        That of the fit.
+        That of the model.
 
     Returns
     -------
@@ -212,7 +230,7 @@ def spec_fields(config: TrainConfig, feed: BandFeed) -> Mapping[str, Any]:
     config
         With ``other_bands``.
     feed
-        That of the fit.
+        That of the model.
 
     Returns
     -------

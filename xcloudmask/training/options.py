@@ -67,6 +67,9 @@ class ModelOptions:
     """With SEnSeI in front: model of certain bands whose network stands behind it at the beginning, so that the
     training goes on from what that model does with them. Without it: model of any bands, such as "any-bands", that the
     network begins as, for its own bands as the first of `sensors` has them."""
+    level_complete: bool = False
+    """Whether the model that is exported is told the level only where none of its bands is given up, however it was
+    trained."""
     start_share: float = 0.0
     """Share, 0 to 1, that the weights it started from keep in those that are exported, the rest being what the run made
     of them (Wortsman et al., 2022, arXiv:2109.01903)."""
@@ -156,8 +159,8 @@ class Mixture:
     """Spread of random changes to the logs of the level (0.4: by half, up or down): it tells bright from dark, and does
     not give away which patch it is."""
     level_complete: bool = False
-    """Whether a network of certain bands is told the level only where none of them is given up. Without near infrared
-    it learns patches by their level, rather than snow from cloud."""
+    """Whether a network of certain bands is told the level only where none of them is given up, in training as well
+    as afterwards."""
     nir_dropped: float = 0.2
     """Share of samples whose near infrared is given up."""
     statistics_mixed: float = 0.2
@@ -265,6 +268,11 @@ class TrainConfig:
     def other_bands(self) -> bool:
         """Whether it takes others than red, green and near infrared, or is shown many sensors as those are."""
         return self.any_bands or self.model.bands != BANDS or self.mixture.many_sensors
+
+    @property
+    def level_complete(self) -> bool:
+        """Whether the model is told the level only where none of its bands is given up."""
+        return self.model.level_complete or self.mixture.level_complete
 
     def to_dict(self) -> dict[str, Any]:
         """Return the tables as plain data, as in the file."""

@@ -16,7 +16,14 @@ from xcloudmask.models.anybands import SenseiNet
 from xcloudmask.models.architectures import build
 from xcloudmask.models.devices import resolve_device
 from xcloudmask.models.spec import ModelSpec
-from xcloudmask.training.bandruns import adopt_body, begin_as_any_bands, make_band_stream, measure_bands, spec_fields
+from xcloudmask.training.bandruns import (
+    adopt_body,
+    begin_as_any_bands,
+    feed_of_model,
+    make_band_stream,
+    measure_bands,
+    spec_fields,
+)
 from xcloudmask.training.bandstream import BandStream
 from xcloudmask.training.card import build_card, training_sources
 from xcloudmask.training.checkpoint import export, load_network, read_progress
@@ -57,19 +64,20 @@ class _Run:
     def measure(self) -> Callable[[nn.Module], Mapping[str, float]]:
         """Measures a network on what is held out."""
         if isinstance(self.stream, BandStream):
-            return partial(measure_bands, patches=self.pools.holdout, feed=self.stream.feed)
-        complete = self.config.mixture.level_complete
+            feed = feed_of_model(self.stream.feed, self.config)
+            return partial(measure_bands, patches=self.pools.holdout, feed=feed)
+        complete = self.config.level_complete
         return partial(measure, patches=self.pools.holdout, normalizer=self.stream.normalizer, level_complete=complete)
 
     @property
     def takes(self) -> Mapping[str, Any]:
         """Fields of the model that are not those of red, green and near infrared."""
         if isinstance(self.stream, BandStream):
-            return spec_fields(self.config, self.stream.feed)
+            return spec_fields(self.config, feed_of_model(self.stream.feed, self.config))
         own = self.stream.normalizer
         if isinstance(own, WholeData):
             return {**own.spec_fields, "level": False}
-        return {"level_complete": True} if self.config.mixture.level_complete else {}
+        return {"level_complete": True} if self.config.level_complete else {}
 
     def fit(self, on_step: OnStep | None) -> nn.Module:
         """Run to the end, and average with the start where the configuration says so."""
