@@ -93,12 +93,8 @@ def test_fully_cloudy_thumbnails_are_cloud(thumbnails, level_known, model):
     assert cloud_share(cloudy, model=model, level_known=level_known) >= 0.90
 
 
-# With the level known, these networks take bright snow without near infrared for cloud: see the cards.
-_SNOW = pytest.mark.xfail(strict=True, reason="snow without near infrared is called cloud where the level is known")
-
-
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("level_known", [pytest.param(True, marks=_SNOW), False])
+@pytest.mark.parametrize("level_known", [True, False])
 def test_clear_snow_and_sand_are_not_cloud(thumbnails, level_known, model):
     bright = [patch for patch in thumbnails if patch.is_clear and patch.image[:2].mean() > 3000]
     assert len(bright) == 5, "four of snow, one of sand"

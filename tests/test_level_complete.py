@@ -16,6 +16,7 @@ from xcloudmask.training.bandruns import make_band_stream
 from xcloudmask.training.bandstream import window_of
 from xcloudmask.training.options import Mixture
 from xcloudmask.training.pools import load_pools, make_stream
+from xcloudmask.training.predictor import predict_patch
 from xcloudmask.training.start import find_start
 from xcloudmask.training.train import train_model
 from xcloudmask.training.validate import measure
@@ -40,6 +41,14 @@ def test_a_model_that_wants_all_bands_for_the_level_does_without_it_where_one_is
         assert '"level":"unknown"' in mask.attrs["settings"]
     for mask, expected in zip(masks(strict, nir=True), masks(tiny_model, nir=True), strict=True):
         np.testing.assert_array_equal(mask, expected)
+
+
+def test_patches_are_measured_as_cubes_are_masked(tiny_model):
+    strict = replace(tiny_model, level_complete=True)
+    without = replace(patch(1, nir=False), level_known=True)
+    known, unknown = (predict_patch(strict, without, level_known=level) for level in (True, False))
+    np.testing.assert_array_equal(known, unknown)
+    assert (predict_patch(tiny_model, without, level_known=True) != unknown).any()
 
 
 def test_an_ensemble_does_as_its_strictest_member(tiny_model):

@@ -233,10 +233,8 @@ def _scales(
     spec, selection = chosen.spec, chosen.selection
     scale_pairs(options.scale, spec.bands)
     raw = spec.takes_reflectance
-    if not (spec.level or raw):
+    if not (spec.takes_level_of([array is not None for array in selection.arrays]) or raw):
         return None, None
-    if spec.level_complete and any(array is None for array in selection.arrays):
-        return None, None  # a band is given up
     if chosen.scales == ():
         return None, None  # some of any bands hold neither reflectance nor kelvin
     found = chosen.scales or band_scales(selection, sensor=options.sensor, scale=options.scale)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from os import PathLike
 from pathlib import Path
@@ -141,6 +141,26 @@ class ModelSpec:
         else:
             (check_foreign if self.architecture in FOREIGN else check_native)(self)
             check_normalization(self)
+
+    def takes_level_of(self, present: Sequence[bool]) -> bool:
+        """Tell whether it is given the level of an image, where the scale is known.
+
+        Parameters
+        ----------
+        present
+            By band: False where it is given up.
+
+        Returns
+        -------
+        bool
+
+        Examples
+        --------
+        >>> from xcloudmask.models.registry import get_spec
+        >>> get_spec("default").takes_level_of([True, True, False])
+        False
+        """
+        return self.level and (all(present) or not self.level_complete)
 
     @property
     def takes_reflectance(self) -> bool:

@@ -172,7 +172,7 @@ def _settings(patch: Patch, spec: ModelSpec) -> EngineSettings:
         step_px=None,
     )
     present = _present(patch, spec)
-    known = spec.takes_reflectance or (spec.level and patch.level_known)
+    known = spec.takes_reflectance or (spec.takes_level_of(present) and patch.level_known)
     return EngineSettings(
         spec=spec,
         factor=geometry.factor,
