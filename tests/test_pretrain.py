@@ -22,7 +22,7 @@ from xcloudmask.sensors import SENSORS
 from xcloudmask.simulate.spectra import SPECTRA, is_thermal, sample
 from xcloudmask.training import spectra_stream
 from xcloudmask.training.checkpoint import load_network
-from xcloudmask.training.config import load_config, to_toml
+from xcloudmask.training.config import load_chain, load_config, to_toml
 from xcloudmask.training.fit import fit
 from xcloudmask.training.history import read_history
 from xcloudmask.training.initial import spread_out
@@ -53,7 +53,7 @@ def trained(tmp_path_factory):
     (folder / "small.toml").write_text(to_toml(small()))
     done = run("train", folder / "small.toml", "--out", folder / "out")
     assert done.exit_code == 0, done.output
-    assert "xcloudmask train any-bands --from" in done.stdout
+    assert "xcloudmask train any-bands-start --from" in done.stdout
     assert "simulated scenes alone" not in done.stderr
     return folder / "out"
 
@@ -229,13 +229,14 @@ def test_the_recipe_is_that_of_any_bands():
     recipe = load_config("sensei")
     assert recipe.model.architecture == "sensei"
     sensei = Sensei(**recipe.model.config)
-    other = load_config("any-bands")
-    assert other.model.after == "sensei"
-    assert sensei.channels == other.model.config["channels"]
+    first, *_, last = load_chain("any-bands")
+    assert first == recipe
+    assert load_config("any-bands-start").model.after == "sensei"
+    assert sensei.channels == last.model.config["channels"]
 
 
 def test_it_predicts_nothing(trained):
-    with pytest.raises(ModelError, match="train any-bands --from"):
+    with pytest.raises(ModelError, match="train any-bands-start --from"):
         xcloudmask.ModelSpec.from_card(trained / "sensei.json")
 
 
@@ -297,7 +298,7 @@ def any_bands(**model):
 
 def test_the_recipe_runs_before_the_network_that_starts_there(tmp_path):
     card = json.loads(
-        train_model(any_bands(), out=tmp_path, first=small(network={"channels": 16}, steps=2)).read_text()
+        train_model(any_bands(), out=tmp_path, before=[small(network={"channels": 16}, steps=2)]).read_text()
     )
     first = json.loads((tmp_path / "sensei" / "sensei.json").read_text())
     assert card["training"]["start"] == {"name": "sensei", "sha256": first["sha256"], "licence": "Apache-2.0"}

@@ -146,6 +146,6 @@ def _show(card: Path) -> None:
     for name, value in plain["metrics"].items():
         console.print(f"  {name}  {value:.3f}", markup=False)
     if plain["architecture"] == "sensei":
-        console.print(f"Type: xcloudmask train any-bands --from {card}", markup=False)
+        console.print(f"Type: xcloudmask train any-bands-start --from {card}", markup=False)
     else:
         console.print(f"Type: xcloudmask predict INPUT OUTPUT --model {card}", markup=False)

@@ -223,7 +223,7 @@ class ModelSpec:
             if card.get("architecture") == "sensei":
                 raise ModelError(
                     f"{path} is of SEnSeI alone, which predicts nothing: it is where a training starts. Type: "
-                    f"xcloudmask train any-bands --from {path}"
+                    f"xcloudmask train any-bands-start --from {path}"
                 )
             return _from_fields(card).located(lambda name: str(path.parent.resolve() / name))
         except (ValueError, TypeError, AttributeError) as error:
