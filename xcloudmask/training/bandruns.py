@@ -122,7 +122,7 @@ def adopt_body(net: SenseiNet, name: str) -> ModelSpec:
     UnknownModelError
         There is no such model.
     """
-    spec = ModelSpec.from_card(name) if name.endswith(".json") else get_spec(name)
+    spec = get_spec(name)
     if spec.members or spec.any_bands or spec.architecture in FOREIGN or spec.normalization != "zscore":
         raise ArgumentError(
             f"body = {name!r} under [model]. Expected a single network of certain bands that takes z-scores, such as "
@@ -160,7 +160,7 @@ def begin_as_any_bands(net: nn.Module, config: TrainConfig) -> ModelSpec:
         There is no such model.
     """
     name, roles = config.model.body, config.model.bands
-    spec = ModelSpec.from_card(name) if name.endswith(".json") else get_spec(name)
+    spec = get_spec(name)
     if not spec.any_bands or spec.normalization != "zscore":
         raise ArgumentError(
             f"body = {name!r} under [model], for a network of {', '.join(roles)}. Expected a model of any bands that "
