@@ -72,8 +72,8 @@ class ModelSpec:
     level: bool = False
     """Whether the network also takes log mean and log spread of the reflectance, where the scale is known."""
     level_complete: bool = False
-    """Whether it takes them only where none of its bands is given up: it was trained so, since without near infrared
-    bright snow and cloud have the same level."""
+    """Whether it takes them only where none of its bands is given up: without near infrared, bright snow and cloud have
+    the same level."""
     mean: tuple[float, ...] = ()
     """Per band, the reflectance that is fed as 0 (``"fixed"``)."""
     std: tuple[float, ...] = ()
