@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from unittest import mock
 
 import dask
 import hypothesis
 import pytest
 from s3_server import forget_file_systems
+from threads import let_dask_finish
 
 from xcloudmask.models.spec import ModelSpec
 
@@ -22,6 +22,20 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture, hypothesis.HealthCheck.too_slow],
 )
 hypothesis.settings.load_profile("default")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Generator[None, object, object]:
+    """Let no test leave threads of dask at work.
+
+    dask raises the first error while its other threads go on. Should one of them be inside GDAL, which looks at the
+    environment all the time, when pytest or monkeypatch next writes to the environment, the process dies: C's `setenv`
+    moves what `getenv` is reading.
+    """
+    try:
+        return (yield)
+    finally:
+        let_dask_finish()
 
 
 @pytest.fixture(scope="session")
@@ -94,5 +108,11 @@ def s3_endpoint() -> Iterator[str]:
 @pytest.fixture(autouse=True)
 def own_environment() -> Iterator[None]:
     """Give each test the environment: nannies of distributed leave in it what they set for their processes."""
-    with mock.patch.dict(os.environ):
-        yield
+    before = dict(os.environ)
+    yield
+    # What is as it was is not written: each write may move what a thread of a native library is reading.
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    for name, value in before.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value

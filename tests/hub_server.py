@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
-from http_server import _range
+from http_server_process import byte_range
 
 
 @dataclass
@@ -127,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._headers(302, answer)
 
     def _body(self, hub: Hub, name: str) -> None:
-        content, wanted = hub.files[name], _range(self.headers.get("Range")) if hub.ranges else None
+        content, wanted = hub.files[name], byte_range(self.headers.get("Range")) if hub.ranges else None
         first = wanted[0] if wanted else 0
         answer = {"Content-Length": str(len(content) - first)}
         if wanted:

@@ -18,6 +18,7 @@ odc_stac = pytest.importorskip("odc.stac")
 from http_server import Fault, Server, serve  # noqa: E402
 from rasterio.shutil import copy  # noqa: E402
 from rasterio.transform import from_origin  # noqa: E402
+from threads import let_dask_finish  # noqa: E402
 
 from xcloudmask.errors import HrefError, ReadError  # noqa: E402
 from xcloudmask.stac import guard  # noqa: E402
@@ -99,7 +100,10 @@ def load(href: str, *, policy: HrefPolicy = LOCAL, scheduler: str = "threads", *
     cube = odc_stac.load([item_of(href)], bands=["red"], chunks={"x": 256, "y": 256}, driver=driver, **options)
     assert cube.red.data.npartitions >= 4
     with dask.config.set(scheduler=scheduler, num_workers=2):
-        return cube.red.to_numpy()[0]
+        try:
+            return cube.red.to_numpy()[0]
+        finally:
+            let_dask_finish()  # before a test changes the environment
 
 
 def read(href: str, *, policy: HrefPolicy = LOCAL) -> np.ndarray:
