@@ -43,6 +43,8 @@ _TOP_OF_ATMOSPHERE = 0.5
 """Share of simulated surfaces seen through the air."""
 _WATER, _RELIEF = 0.12, 0.1
 """Shares of clear patches whose ground is changed."""
+_GUESS_DROPPED = 0.5
+"""Share of windows whose near infrared is given up where it was a guess."""
 _MADE_UP = 0.2
 """Share of simulated scenes with bands that no sensor has, where all sensors are allowed."""
 _COARSE_M = 200.0
@@ -162,7 +164,8 @@ class BandWindows:
             mixed=self.mixture.mixed_resolution,
             rng=rng,
         )
-        return replace(window_of(patch, image=image), valid=valid, allowed=allowed, resolution_m=resolution_m)
+        window = replace(window_of(patch, image=image), valid=valid, allowed=allowed, resolution_m=resolution_m)
+        return _without_nir(window) if patch.nir_guessed and rng.random() < _GUESS_DROPPED else window
 
     def _landscape(self, rng: np.random.Generator) -> BandWindow:
         shape = (self.mixture.size_px, self.mixture.size_px)
@@ -268,7 +271,7 @@ class BandStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]
         window, rng = self.windows(index)
         mixture = self.windows.mixture
         if "nir" in self.windows.roles and "nir" in window.roles and rng.random() < mixture.nir_dropped:
-            window = window.picked([at for at, role in enumerate(window.roles) if role != "nir"])
+            window = _without_nir(window)
         known = window.level_known and rng.random() >= mixture.level_dropped
         image, side = self.feed(window, level_known=known, rng=rng)
         allowed = window.allowed if mixture.partial_labels else guess_one(window.allowed)
@@ -305,6 +308,10 @@ def window_of(patch: Patch, *, image: npt.NDArray[np.float32] | None = None) -> 
         level_known=patch.level_known,
         weight=patch.weight,
     )
+
+
+def _without_nir(window: BandWindow) -> BandWindow:
+    return window.picked([at for at, role in enumerate(window.roles) if role != "nir"])
 
 
 def _made_up_bands(rng: np.random.Generator, *, most: int) -> tuple[Wavelength, ...]:

@@ -255,7 +255,7 @@ def load_thumbnails(
     guess
         Makes a near infrared (y, x) of (red, green, blue; y; x) reflectance; None leaves it 0.
     rgb
-        Gives red, green and blue instead, without a near infrared.
+        Gives red, green and blue, and a near infrared only where there is a guess.
 
     Returns
     -------
@@ -281,17 +281,18 @@ def load_thumbnails(
         patch = _thumbnail(path.stem, split, colours, mask[np.ix_(rows, columns)])
         if rgb:
             patch = replace(patch, image=_reflectance(colours), bands=RGB)
-        patches.append(patch if rgb or guess is None else _with_nir(patch, colours, guess))
+        patches.append(patch if guess is None else _with_nir(patch, colours, guess))
     return patches
 
 
 def _with_nir(
     patch: Patch, rgb: npt.NDArray[np.uint8], guess: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 ) -> Patch:
-    nir = guess(np.moveaxis(rgb.astype(np.float32) / np.float32(255.0), 2, 0))
-    image = patch.image.copy()
-    image[2] = np.round(nir * 10_000.0).astype(np.uint16)
-    return replace(patch, image=image, nir=True, nir_guessed=True)
+    guessed = guess(np.moveaxis(rgb.astype(np.float32) / np.float32(255.0), 2, 0))
+    nir = np.round(guessed * 10_000.0).astype(np.uint16)[None]
+    known = [band for band in patch.bands if band != "nir"]
+    image = np.concatenate([patch.image[: len(known)], nir])
+    return replace(patch, image=image, bands=(*known, "nir"), nir=True, nir_guessed=True)
 
 
 def _reflectance(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:

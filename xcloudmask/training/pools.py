@@ -82,7 +82,9 @@ def load_pools(folder: Path | None, config: TrainConfig) -> Pools:
     thumbnails: list[Patch] = []
     if folder is not None and options.thumbnails:
         rgb = config.other_bands
-        guess = _nir_guess(folder) if options.nir_guess and not rgb else None
+        # Networks of all bands learn to do without; those of a few would see too little of them.
+        few = not rgb or (config.mixture.many_sensors and "nir" in config.model.bands)
+        guess = _nir_guess(folder) if options.nir_guess and few else None
         thumbnails, _ = split_holdout(load_thumbnails(folder, split="train", guess=guess, rgb=rgb), every=every)
         held += split_holdout(load_thumbnails(folder, split="train", rgb=rgb), every=every)[1]
     for cube in config.cubes:
