@@ -1,5 +1,7 @@
 """Training samples with any bands: what is in them, that they repeat, and what is left out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -208,6 +210,24 @@ def test_slopes_and_faults_leave_temperatures_alone():
     assert all(abs(float(one.image[2].mean()) - 290) < 10 for one in seen)
     assert any(not one.valid.all() for one in seen)
     assert all((one.allowed[~one.valid] == ANY).all() for one in seen)
+
+
+@pytest.mark.parametrize("kind", ["thumbnails", "clouded", "pasted"])
+def test_a_guessed_near_infrared_is_given_up_half_of_the_time(kind):
+    rgbn = ("red", "green", "blue", "nir")
+    clear, cloudy = (replace(a_patch("x", bands=rgbn, allowed=sets), nir_guessed=True) for sets in (CLEAR, CLOUD))
+    shares = dict.fromkeys(("real", "thumbnails", "clouded", "landscapes", "pasted"), 0.0) | {kind: 1.0}
+    drawn = BandWindows(
+        labelled=[],
+        thumbnails=[clear, cloudy],
+        backgrounds=[],
+        mixture=Mixture(size_px=64, many_sensors=True, **shares),
+        roles=("red", "green", "nir"),
+        seed=3,
+    )
+    found = [drawn(index)[0].roles for index in range(60)]
+    assert set(found) == {("red", "green", "nir"), ("red", "green")}
+    assert 15 < found.count(("red", "green")) < 45
 
 
 def test_a_patch_of_an_unknown_sensor_is_no_window():

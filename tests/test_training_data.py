@@ -43,6 +43,9 @@ def test_a_guessed_near_infrared_is_marked(tmp_path):
     assert guessed.nir
     assert guessed.nir_guessed
     np.testing.assert_allclose(guessed.image[2], 2.0 * guessed.image[0], atol=2)
+    (colours,) = data.load_thumbnails(tmp_path, split="train", guess=lambda rgb: rgb[0] * 2, rgb=True)
+    assert colours.bands == ("red", "green", "blue", "nir")
+    np.testing.assert_array_equal(colours.image[[0, 1, 3]], guessed.image)
     (image,) = data.load_rgbn(tmp_path, split="eval")
     assert image.shape == (4, 40, 40)
     assert image.max() < 1.0

@@ -145,7 +145,7 @@ class BandWindows:
         patch = pool[rng.integers(len(pool))]
         if kind == "pasted":
             return self._paste(patch, rng)
-        window = self._picked(self._cut(patch, pool, rng), rng)
+        window = _some_guessed(self._picked(self._cut(patch, pool, rng), rng), rng, patch)
         if kind != "clouded":
             return window
         for chance, vary in ((_WATER, water), (_RELIEF, relief), (self.mixture.snow, snow)):
@@ -164,8 +164,7 @@ class BandWindows:
             mixed=self.mixture.mixed_resolution,
             rng=rng,
         )
-        window = replace(window_of(patch, image=image), valid=valid, allowed=allowed, resolution_m=resolution_m)
-        return _without_nir(window) if patch.nir_guessed and rng.random() < _GUESS_DROPPED else window
+        return replace(window_of(patch, image=image), valid=valid, allowed=allowed, resolution_m=resolution_m)
 
     def _landscape(self, rng: np.random.Generator) -> BandWindow:
         shape = (self.mixture.size_px, self.mixture.size_px)
@@ -238,13 +237,14 @@ class BandWindows:
             rng=rng,
             wavelengths_nm=[band[1] for band in ground.wavelengths_nm],
         )
-        return replace(
+        pasted = replace(
             ground,
             image=image,
             allowed=allowed,
             valid=ground.valid & above.valid,
             weight=min(ground.weight, above.weight),
         )
+        return _some_guessed(pasted, rng, patch, donor)
 
 
 class BandStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
@@ -308,6 +308,13 @@ def window_of(patch: Patch, *, image: npt.NDArray[np.float32] | None = None) -> 
         level_known=patch.level_known,
         weight=patch.weight,
     )
+
+
+def _some_guessed(window: BandWindow, rng: np.random.Generator, *patches: Patch) -> BandWindow:
+    """Give a near infrared up, at times, that was a guess."""
+    if not any(patch.nir_guessed for patch in patches):
+        return window
+    return _without_nir(window) if rng.random() < _GUESS_DROPPED else window
 
 
 def _without_nir(window: BandWindow) -> BandWindow:
