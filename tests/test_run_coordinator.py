@@ -246,7 +246,7 @@ def test_a_process_that_cannot_start_is_no_fault_of_the_scene(tmp_path):
     (task,) = fake_tasks(tmp_path, 1)
     record = run_isolated(task, process="no_such_module:process").record
     assert record.status == "failed"
-    assert "did not start" in record.reason
+    assert "did not start (exit code 1)" in record.reason
 
 
 def test_a_child_ends_with_its_parent(tmp_path):

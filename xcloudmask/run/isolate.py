@@ -170,7 +170,9 @@ def _code(code: int | None) -> str:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    # Not by `sys.stdin`, whose lock the end of an interpreter needs: it would abort in place of saying its error.
+    while os.read(0, 1024):
+        pass
     os._exit(_NO_PARENT)
 
 
