@@ -212,6 +212,19 @@ def test_slopes_and_faults_leave_temperatures_alone():
     assert all((one.allowed[~one.valid] == ANY).all() for one in seen)
 
 
+def test_more_snow_where_short_wave_infrared_tells_it_from_cloud():
+    shares = dict.fromkeys(("real", "thumbnails", "pasted"), 0.0)
+    plain, more = (windows(seed=9, **shares, snow=0.0, swir_snow=extra) for extra in (0.0, 1.0))
+    changed: dict[bool, list[bool]] = {True: [], False: []}
+    for index in range(80):
+        one, other = plain(index)[0], more(index)[0]
+        if one.roles == other.roles and one.roles[0]:
+            changed[bool({"swir16", "swir22"} & set(one.roles))].append(not np.array_equal(one.image, other.image))
+    assert min(len(found) for found in changed.values()) > 5
+    assert all(changed[True])
+    assert not any(changed[False])
+
+
 @pytest.mark.parametrize("kind", ["thumbnails", "clouded", "pasted"])
 def test_a_guessed_near_infrared_is_given_up_half_of_the_time(kind):
     rgbn = ("red", "green", "blue", "nir")

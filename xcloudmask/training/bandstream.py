@@ -48,6 +48,8 @@ _GUESS_DROPPED = 0.5
 _MADE_UP = 0.2
 """Share of simulated scenes with bands that no sensor has, where all sensors are allowed."""
 _COARSE_M = 200.0
+_SWIR_NM = (1500.0, 2400.0)
+"""Where snow is dark and cloud is not."""
 _SOLAR_NM = (420.0, 2450.0)
 _HEAT_NM = (8500.0, 12_500.0)
 _VAPOUR_NM = ((1345.0, 1465.0), (1790.0, 1980.0))
@@ -148,13 +150,18 @@ class BandWindows:
         window = _some_guessed(self._picked(self._cut(patch, pool, rng), rng), rng, patch)
         if kind != "clouded":
             return window
-        for chance, vary in ((_WATER, water), (_RELIEF, relief), (self.mixture.snow, snow)):
+        snowy = self._snow(self.mixture.snow, window.wavelengths_nm)
+        for chance, vary in ((_WATER, water), (_RELIEF, relief), (snowy, snow)):
             if rng.random() < chance:
                 window = vary(window, rng)
         return self._simulate(window, rng)
 
     def _picked(self, window: BandWindow, rng: np.random.Generator) -> BandWindow:
         return window.picked(choose_bands(window.roles, rng, most=self.most)) if self.most else window
+
+    def _snow(self, share: float, bands: Sequence[Wavelength]) -> float:
+        seen = any(_SWIR_NM[0] < centre < _SWIR_NM[1] for _, centre, _ in bands)
+        return share + self.mixture.swir_snow * seen
 
     def _cut(self, patch: Patch, pool: Sequence[Patch], rng: np.random.Generator) -> BandWindow:
         image, valid, allowed, resolution_m = cut_window(
@@ -170,7 +177,8 @@ class BandWindows:
         shape = (self.mixture.size_px, self.mixture.size_px)
         bands, roles, resolution_m = self._scene_bands(rng)
         # Drawn only where it is wanted, so that the samples of older runs stay what they were.
-        icy = self.mixture.snowscapes > 0 and rng.random() < self.mixture.snowscapes
+        snowy = self._snow(self.mixture.snowscapes, bands)
+        icy = snowy > 0 and rng.random() < snowy
         surface = draw_surface(shape, bands=bands, resolution_m=resolution_m, rng=rng, biome="snow" if icy else None)
         image = surface.reflectance
         if rng.random() < _TOP_OF_ATMOSPHERE:

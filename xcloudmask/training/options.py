@@ -153,6 +153,8 @@ class Mixture:
     snowscapes: float = 0.0
     """With `many_sensors` or other bands: share of simulated scenes that are of snow and ice; the others are of any
     ground."""
+    swir_snow: float = 0.0
+    """Added to `snow` and `snowscapes` where the sample shows short-wave infrared, which tells snow from cloud."""
     level_dropped: float = 0.45
     """Share of samples whose level is kept from the network."""
     level_jitter: float = 0.4
