@@ -10,7 +10,7 @@ from pathlib import Path
 import dask
 import hypothesis
 import pytest
-from s3_server import forget_file_systems
+from s3_server import forget_file_systems, serve_s3
 from threads import let_dask_finish
 
 from xcloudmask.models.spec import ModelSpec
@@ -96,13 +96,11 @@ def data_dir() -> Path:
 @pytest.fixture(scope="module")
 def s3_endpoint() -> Iterator[str]:
     """Host and port of an S3 server on this machine."""
-    moto = pytest.importorskip("moto.server")
-    found = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    found.start()
-    forget_file_systems()
-    yield "{}:{}".format(*found.get_host_and_port())
-    forget_file_systems()
-    found.stop()
+    pytest.importorskip("moto.server")
+    with serve_s3() as endpoint:
+        forget_file_systems()
+        yield endpoint
+        forget_file_systems()
 
 
 @pytest.fixture(autouse=True)

@@ -1,10 +1,26 @@
-"""The S3 server of the tests, as processes find it: through their environment."""
+"""The S3 server of the tests, a process of its own, as processes find it: through their environment."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
+
+
+@contextmanager
+def serve_s3() -> Iterator[str]:
+    """Serve an empty S3 until the context ends; host and port."""
+    command = [sys.executable, str(Path(__file__).with_name("s3_server_process.py"))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
 
 
 def use_s3(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
