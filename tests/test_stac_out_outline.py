@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyproj
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from odc.geo import CRS
 from shapely.geometry import Point, box, shape
@@ -118,6 +118,7 @@ def test_off_the_map():
     assert to_geojson(box(-2e7, 8e6, -1.9e7, 9e6), CRS(SINUSOIDAL)) is None
 
 
+@example(lon=179.875, lat=2.2250738585e-313, width=1.0, height=1.0)
 @given(lon=st.floats(-179.99, 179.99), lat=st.floats(-80, 80), width=st.floats(0.01, 20), height=st.floats(0.01, 9))
 def test_boxes_in_degrees(lon, lat, width, height):
     geometry, bbox = place((lon, lat, lon + width, lat + height), "EPSG:4326")

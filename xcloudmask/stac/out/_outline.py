@@ -174,7 +174,8 @@ def _cut(ring: Points) -> tuple[dict[str, Any], list[float]] | None:
     from shapely.geometry import MultiPolygon, Polygon, box
     from shapely.geometry.polygon import orient
 
-    shape = Polygon(ring).buffer(0)
+    # Latitudes like 2e-313, which are as good as 0, lead geometry astray.
+    shape = Polygon(np.round(ring, _DIGITS + 2)).buffer(0)
     west, _, east, _ = shape.bounds
     parts: list[Any] = []
     for turn in range(math.floor((west + 180.0) / 360.0), math.ceil((east + 180.0) / 360.0)):
