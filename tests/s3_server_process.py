@@ -1,4 +1,4 @@
-"""The process of `s3_server`: an S3 server until its pipe is closed. Why a process: see `http_server_process`."""
+"""The process of `s3_server`: an S3 server until its pipe is closed. Why a process: see `http_server`."""
 
 from __future__ import annotations
 

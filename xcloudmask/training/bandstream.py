@@ -30,7 +30,7 @@ from xcloudmask.training.bandwindow import (
     snow,
     water,
 )
-from xcloudmask.training.data import Patch, only_bands, patch_wavelengths
+from xcloudmask.training.data import GUESS_DROPPED, Patch, only_bands, patch_wavelengths
 from xcloudmask.training.labels import CLEAR, NOT_CLOUD, SHADOW, allowed_from_scene, guess_one
 from xcloudmask.training.options import Mixture
 from xcloudmask.training.paste import paste_clouds
@@ -43,8 +43,6 @@ _TOP_OF_ATMOSPHERE = 0.5
 """Share of simulated surfaces seen through the air."""
 _WATER, _RELIEF = 0.12, 0.1
 """Shares of clear patches whose ground is changed."""
-_GUESS_DROPPED = 0.5
-"""Share of windows whose near infrared is given up where it was a guess."""
 _MADE_UP = 0.2
 """Share of simulated scenes with bands that no sensor has, where all sensors are allowed."""
 _COARSE_M = 200.0
@@ -322,7 +320,7 @@ def _some_guessed(window: BandWindow, rng: np.random.Generator, *patches: Patch)
     """Give a near infrared up, at times, that was a guess."""
     if not any(patch.nir_guessed for patch in patches):
         return window
-    return _without_nir(window) if rng.random() < _GUESS_DROPPED else window
+    return _without_nir(window) if rng.random() < GUESS_DROPPED else window
 
 
 def _without_nir(window: BandWindow) -> BandWindow:

@@ -36,6 +36,8 @@ ALL_BANDS = ("blue", "green", "red", "nir", "swir16", "swir22", "cirrus")
 RGB = ("red", "green", "blue")
 """Bands of a thumbnail that is loaded with all its colours."""
 THUMBNAIL_RESOLUTION_M = 40.0
+GUESS_DROPPED = 0.5
+"""Share of samples whose near infrared is given up where it was a guess."""
 _COARSE = ("rfuego", "max-schaefer", "SorourMo")
 _SENSORS = {"Landsat-8": "landsat-oli-c2-l1", "Sentinel-2": "sentinel-2-l1c"}
 """What the table of patches calls a sensor: whose wavelengths these are."""

@@ -19,7 +19,7 @@ from xcloudmask.simulate.instrument import degrade, draw_instrument
 from xcloudmask.simulate.surface import draw_surface
 from xcloudmask.training import augment
 from xcloudmask.training.config import Mixture
-from xcloudmask.training.data import BANDS, WAVELENGTHS_NM, Patch
+from xcloudmask.training.data import BANDS, GUESS_DROPPED, WAVELENGTHS_NM, Patch
 from xcloudmask.training.labels import ANY, CLEAR, NOT_CLOUD, SHADOW, allowed_from_scene, guess_one
 from xcloudmask.training.normalizers import Normalizer, make_normalizer, measure_numbers, whole_kind
 from xcloudmask.training.paste import paste_clouds
@@ -42,8 +42,6 @@ _SNOW_NIR_KEPT = 0.6
 """Share of these that keep their near infrared."""
 _MEASURED = 64
 """Simulated scenes that stand for the training data where there is nothing else."""
-_GUESS_DROPPED = 0.5
-"""Share of samples whose near infrared is given up where it was a guess."""
 
 
 @dataclass(slots=True)
@@ -182,7 +180,7 @@ class SampleStream(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor, Tensor
             allowed=allowed,
             resolution_m=resolution_m,
             level_known=patch.level_known,
-            nir_kept=(1.0 - _GUESS_DROPPED if patch.nir_guessed else 1.0) if patch.nir else 0.0,
+            nir_kept=(1.0 - GUESS_DROPPED if patch.nir_guessed else 1.0) if patch.nir else 0.0,
             weight=patch.weight,
         )
 
