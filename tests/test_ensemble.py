@@ -99,6 +99,29 @@ def test_soft_voting_is_the_mean_of_the_probabilities(pair, batch):
     assert np.abs(hard - mean).max() > 0.01
 
 
+@pytest.mark.parametrize("voting", ["logits", "probabilities"])
+def test_votes_weigh_the_members(pair, batch, voting):
+    even, uneven = replace(pair, voting=voting), replace(pair, voting=voting, votes=(2, 1))
+    first, second = (logits_of(member, batch) for member in pair.members)
+    want = softmax((2 * first + second) / 3) if voting == "logits" else (2 * softmax(first) + softmax(second)) / 3
+    np.testing.assert_allclose(softmax(logits_of(uneven, batch)), want, atol=1e-5)
+    np.testing.assert_allclose(logits_of(replace(even, votes=(3, 3)), batch), logits_of(even, batch), atol=1e-5)
+    sure = logits_of(replace(even, votes=(1, 1e-9)), batch)
+    np.testing.assert_allclose(softmax(sure), softmax(first), atol=1e-5)
+
+
+def test_votes_are_part_of_the_model(pair, tmp_path):
+    uneven = combine(pair.members, name="pair", votes=[2, 1])
+    assert uneven.votes == (2, 1)
+    assert len({spec.sha256 for spec in (pair, uneven, replace(pair, votes=(1, 2)))}) == 3
+    assert replace(pair, votes=(2.0, 1.0)).sha256 == uneven.sha256
+    card = tmp_path / "card.json"
+    card.write_text(json.dumps(uneven.to_dict()))
+    assert ModelSpec.from_card(card) == uneven
+    assert "votes" not in pair.to_dict()
+    assert "mean of logits, votes 2 : 1" in uneven._repr_html_()
+
+
 def test_members_that_take_no_level_get_none(pair, batch):
     tiles, level = batch
     runner = get_runner(pair, device="cpu", precision="fp32")
@@ -202,6 +225,10 @@ def test_ensemble_is_a_model_like_any_other(pair, no_compute):
     [
         ({"voting": "plurality"}, "Type one of 'logits', 'probabilities'"),
         ({"members": ()}, "members none. Give two or more"),
+        ({"votes": (1,)}, r"votes=\(1,\). Expected a number above 0 for each of its 2 members, such as votes=\(2, 1\)"),
+        ({"votes": (1, 0)}, "Expected a number above 0"),
+        ({"votes": (1, float("nan"))}, "Expected a number above 0"),
+        ({"votes": "21"}, "Expected a number above 0"),
         ({"bands": ("green", "red", "nir")}, "expected .'green', 'red', 'nir'.: all members are fed the same batch"),
         ({"radius_px": 8}, "do not suit its members.*combine"),
         ({"level": False}, "do not suit its members.*combine"),
@@ -265,13 +292,13 @@ def exported(tiny_model, other_model, tmp_path):
 def test_export_writes_a_card_that_is_a_model(exported, pair, batch):
     (exported / "figures.json").write_text('{"all_cloud_oa": 0.5}')
     members = [f"--member={exported / name}.json" for name in ("tiny", "other")]
-    options = ["--voting=probabilities", "--notes=random weights", f"--metrics={exported / 'figures.json'}"]
-    ensemble_card.main([*members, f"--out={exported}", *options])
+    options = ["--voting=probabilities", "--votes", "2", "1", "--notes=random weights"]
+    ensemble_card.main([*members, f"--out={exported}", *options, f"--metrics={exported / 'figures.json'}"])
     spec = ModelSpec.from_card(exported / "default-ensemble.json")
     assert (spec.name, spec.voting, spec.notes) == ("default-ensemble", "probabilities", "random weights")
     assert dict(spec.metrics) == {"all_cloud_oa": 0.5}
-    assert spec.sha256 == replace(pair, voting="probabilities").sha256
-    np.testing.assert_array_equal(logits_of(replace(spec, voting="logits"), batch), logits_of(pair, batch))
+    assert spec.sha256 == replace(pair, voting="probabilities", votes=(2, 1)).sha256
+    np.testing.assert_array_equal(logits_of(replace(spec, voting="logits", votes=()), batch), logits_of(pair, batch))
     card = json.loads((exported / "default-ensemble.json").read_text())
     assert card["attribution"] == "Contains noise."
     assert [member["weights"] for member in card["members"]] == ["tiny.safetensors", "other.safetensors"]

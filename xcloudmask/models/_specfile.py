@@ -152,7 +152,7 @@ def spec_of(table: Mapping[str, Any], *, folder: Path, where: str) -> ModelSpec:
 
 
 def _check_keys(table: dict[str, Any], where: str) -> None:
-    known = {field.name for field in fields(ModelSpec)} - {"members", "voting"}
+    known = {field.name for field in fields(ModelSpec)} - {"members", "voting", "votes"}
     for key, value in table.items():
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1)

@@ -24,6 +24,7 @@ def combine(
     *,
     name: str,
     voting: Voting = "logits",
+    votes: Sequence[float] = (),
     notes: str = "",
 ) -> ModelSpec:
     """Make an ensemble of models.
@@ -39,6 +40,9 @@ def combine(
         ``"logits"``: the mean of the logits, where a sure member outvotes an unsure one. ``"probabilities"``: the mean
         of the softmax (soft voting), where every member has one vote. Of an ensemble that exists,
         ``dataclasses.replace(spec, voting=...)`` is the other kind.
+    votes
+        How much each member counts in the mean, such as ``(2, 1)``: a member that is weaker, or surer of itself than it
+        should be, can be given less. None: all count alike.
     notes
         Known failures and intended use.
 
@@ -89,6 +93,7 @@ def combine(
         window_px=round_up(max(spec.window_px for spec in specs), stride_px),
         members=tuple(map(_bare, specs)),
         voting=voting,
+        votes=tuple(votes),
         licence="; ".join(dict.fromkeys(spec.licence or "unknown" for spec in specs)),
         sources=tuple(dict.fromkeys(source for spec in specs for source in spec.sources)),
         notes=notes,

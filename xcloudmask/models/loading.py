@@ -110,7 +110,8 @@ def load_network(spec: ModelSpec, *, fold: bool = True) -> torch.nn.Module:
         nets = [load_network(member, fold=fold) for member in spec.members]
     except WeightsError as error:
         raise WeightsError(f"A member of ensemble {spec.name!r} cannot be loaded. {error}") from error
-    return VotingNet(nets, takes_level=[member.level for member in spec.members], voting=spec.voting).eval()
+    takes_level = [member.level for member in spec.members]
+    return VotingNet(nets, takes_level=takes_level, voting=spec.voting, votes=spec.votes).eval()
 
 
 def _build(spec: ModelSpec, weights: bytes, *, fold: bool) -> torch.nn.Module:

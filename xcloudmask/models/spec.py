@@ -12,17 +12,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from xcloudmask._tables import html_table
 from xcloudmask.errors import ModelError
+from xcloudmask.models._ensemblespec import Voting, check_members
 from xcloudmask.models._foreignspec import FOREIGN, Answer, check_foreign, check_native
-from xcloudmask.models._normalspec import INPUT_TEXT, NUMBERS, Normalization, check_normalization
+from xcloudmask.models._normalspec import INPUT_TEXT, Normalization, check_normalization
 from xcloudmask.models.hub import is_address
 
 __all__ = ["CARD_BYTES_MAX", "ENSEMBLE", "FOREIGN", "ModelSpec", "Voting", "bands_text"]
-
-Voting = Literal["logits", "probabilities"]
 
 ENSEMBLE = "ensemble"
 """The architecture of a spec that has members instead of weights."""
@@ -100,11 +99,14 @@ class ModelSpec:
     """File name in the package's weights folder, an absolute path, or an address on the Hugging Face hub
     (``hf://owner/repository@revision/file``); empty for an ensemble."""
     sha256: str = ""
-    """Checksum of the weights file, in hexadecimal. That of an ensemble is made of its members' and the voting."""
+    """Checksum of the weights file, in hexadecimal. That of an ensemble is made of its members', the voting and the
+    votes."""
     members: tuple[ModelSpec, ...] = ()
     """The models of an ensemble; see `xcloudmask.models.ensemble.combine`."""
     voting: Voting = "logits"
     """What an ensemble averages: the logits of its members, or their probabilities (soft voting)."""
+    votes: tuple[float, ...] = ()
+    """Of an ensemble: how much each member counts in the mean, such as ``(2, 1)``; empty where all count alike."""
     licence: str = ""
     """Licence of the weights."""
     sources: tuple[str, ...] = ()
@@ -128,8 +130,9 @@ class ModelSpec:
                 f"stride_px={self.stride_px}."
             )
         if self.architecture == ENSEMBLE:
-            _check_members(self)
-            checksums = "\n".join([self.voting, *(member.sha256 for member in self.members)])
+            check_members(self)
+            votes = [repr(tuple(map(float, self.votes)))] if self.votes else []
+            checksums = "\n".join([self.voting, *votes, *(member.sha256 for member in self.members)])
             object.__setattr__(self, "sha256", hashlib.sha256(checksums.encode()).hexdigest())
         elif self.members or not (self.weights and self.sha256):
             raise ModelError(
@@ -267,11 +270,13 @@ class ModelSpec:
         """
         plain = asdict(self) | {"config": dict(self.config), "metrics": dict(self.metrics)}
         plain["members"] = [member.to_dict() for member in self.members]
-        left_out = {"weights", "sha256", "config"} if self.members else {"members", "voting"}
+        left_out = {"weights", "sha256", "config"} if self.members else {"members", "voting", "votes"}
         if self.architecture not in FOREIGN:
             left_out |= _FOREIGN_FIELDS
         if not self.any_bands:
             left_out |= {"any_bands"}
+        if not self.votes:
+            left_out |= {"votes"}
         numbers = ("low", "high") if self.architecture in FOREIGN else ("mean", "std", "low", "high")
         left_out |= {name for name in numbers if not plain[name]}
         return {key: value for key, value in plain.items() if key not in left_out}
@@ -294,7 +299,8 @@ def _rows(spec: ModelSpec) -> Iterator[tuple[str, str]]:
     yield "name", spec.name
     yield "architecture", " ".join([spec.architecture, *(f"{key}={value}" for key, value in spec.config)])
     if spec.members:
-        yield f"mean of {spec.voting}", "\n".join(repr(member)[1:-1] for member in spec.members)
+        weighted = f", votes {' : '.join(f'{vote:g}' for vote in spec.votes)}" if spec.votes else ""
+        yield f"mean of {spec.voting}{weighted}", "\n".join(repr(member)[1:-1] for member in spec.members)
     if spec.classes:
         yield "output", f"{spec.output} of {', '.join(spec.classes)}"
     yield "bands", bands_text(spec)
@@ -328,7 +334,7 @@ def bands_text(spec: ModelSpec) -> str:
 
 _FROZEN = (
     *("config", "bands", "optional_bands", "mean", "std", "low", "high", "classes"),
-    *("resolution_m", "sources", "metrics", "members"),
+    *("resolution_m", "sources", "metrics", "members", "votes"),
 )
 _FOREIGN_FIELDS = {"factory", "output", "classes", "input_px"}
 
@@ -368,50 +374,4 @@ def _check_any_bands(spec: ModelSpec) -> None:
         raise ModelError(
             f"Model {spec.name!r} has any_bands, level and normalization={spec.normalization!r}. Expected level=False: "
             "reflectance itself tells the level."
-        )
-
-
-def _check_members(spec: ModelSpec) -> None:
-    """Refuse an ensemble whose members cannot share a batch, or whose geometry is not true for all of them."""
-    if spec.voting not in get_args(Voting):
-        raise ModelError(
-            f"Ensemble {spec.name!r}: voting={spec.voting!r}. Type one of {', '.join(map(repr, get_args(Voting)))}."
-        )
-    if len(spec.members) < 2 or not all(isinstance(member, ModelSpec) for member in spec.members):
-        found = ", ".join(repr(getattr(member, "name", member)) for member in spec.members) or "none"
-        raise ModelError(f"Ensemble {spec.name!r} has members {found}. Give two or more ModelSpec.")
-    if spec.weights or spec.config:
-        raise ModelError(f"Ensemble {spec.name!r} has weights= or config=: those belong to its members.")
-    for member in spec.members:
-        if member.any_bands:
-            raise ModelError(
-                f"Ensemble {spec.name!r}: member {member.name!r} takes any bands, and members are fed the same ones. "
-                "Give models of certain bands."
-            )
-        if member.members:
-            raise ModelError(
-                f"Ensemble {spec.name!r}: member {member.name!r} is an ensemble. Give its members instead."
-            )
-        for name in ("bands", "normalization", *NUMBERS[spec.normalization]):
-            if getattr(member, name) != getattr(spec, name):
-                raise ModelError(
-                    f"Ensemble {spec.name!r}: member {member.name!r} has {name}={getattr(member, name)!r}, expected "
-                    f"{getattr(spec, name)!r}: all members are fed the same batch."
-                )
-    _check_geometry(spec)
-
-
-def _check_geometry(spec: ModelSpec) -> None:
-    members = spec.members
-    fits = (
-        all(spec.stride_px % member.stride_px == 0 and spec.radius_px >= member.radius_px for member in members)
-        and spec.level == any(member.level for member in members)
-        and spec.level_complete == any(member.level_complete for member in members)
-        and (all(member.exact_halo for member in members) or not spec.exact_halo)
-        and all(set(spec.optional_bands) <= set(member.optional_bands) for member in members)
-    )
-    if not fits:
-        raise ModelError(
-            f"Ensemble {spec.name!r}: stride, radius, level, level_complete, exact_halo or optional_bands do not suit "
-            "its members. Build it with xcloudmask.models.ensemble.combine([...], name=...)."
         )

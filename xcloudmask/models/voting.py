@@ -30,6 +30,8 @@ class VotingNet(nn.Module):
         Per network, whether it is given the level.
     voting
         ``"logits"`` or ``"probabilities"``.
+    votes
+        Per network, how much it counts; none where all count alike.
 
     Examples
     --------
@@ -38,8 +40,11 @@ class VotingNet(nn.Module):
     2
     """
 
-    def __init__(self, nets: Sequence[nn.Module], *, takes_level: Sequence[bool], voting: Voting) -> None:
+    def __init__(
+        self, nets: Sequence[nn.Module], *, takes_level: Sequence[bool], voting: Voting, votes: Sequence[float] = ()
+    ) -> None:
         super().__init__()
+        self._votes = tuple(votes) or (1.0,) * len(nets)
         self.members = nn.ModuleList(nets)
         self._takes_level, self._voting = tuple(takes_level), voting
 
@@ -48,7 +53,7 @@ class VotingNet(nn.Module):
         return self.poll(lambda net, takes_level: net(x, level if takes_level else None))
 
     def poll(self, ask: Callable[[nn.Module, bool], Tensor]) -> Tensor:
-        """Return the mean of the votes, in float32, of members that are asked in turn.
+        """Return the (weighted) mean of the votes, in float32, of members that are asked in turn.
 
         Parameters
         ----------
@@ -61,13 +66,14 @@ class VotingNet(nn.Module):
             As `forward`.
         """
         votes = (
-            self._vote(ask(net, takes_level)) for net, takes_level in zip(self.members, self._takes_level, strict=True)
+            self._vote(ask(net, takes_level)).mul_(count)
+            for net, takes_level, count in zip(self.members, self._takes_level, self._votes, strict=True)
         )
         # One after the other, so that no more than two results are held at a time.
         mean = next(votes)
         for vote in votes:
             mean += vote
-        mean /= len(self.members)
+        mean /= sum(self._votes)
         # The softmax of the logarithm of probabilities is those probabilities.
         return mean.clamp_(min=_LEAST).log_() if self._voting == "probabilities" else mean
 

@@ -28,6 +28,7 @@ def export_ensemble(
     *,
     name: str,
     voting: Voting = "logits",
+    votes: Sequence[float] = (),
     metrics: Mapping[str, float] | None = None,
     notes: str = "",
 ) -> Path:
@@ -43,6 +44,8 @@ def export_ensemble(
         Name of the ensemble.
     voting
         ``"logits"`` or ``"probabilities"``, as in `xcloudmask.models.ensemble.combine`.
+    votes
+        How much each member counts; none where all count alike.
     metrics
         Figures measured with these members and this voting.
     notes
@@ -60,7 +63,8 @@ def export_ensemble(
     ModelError, WeightsError
         A card is none, the members do not go together, or their weights are not those of their cards.
     """
-    spec = combine([ModelSpec.from_card(path) for path in member_cards], name=name, voting=voting, notes=notes)
+    members = [ModelSpec.from_card(path) for path in member_cards]
+    spec = combine(members, name=name, voting=voting, votes=votes, notes=notes)
     for member in spec.members:
         if Path(member.weights).parent != folder.resolve():
             raise ArgumentError(
@@ -107,6 +111,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the members' weights, and of the card")
     parser.add_argument("--name", default="default-ensemble")
     parser.add_argument("--voting", choices=get_args(Voting), default="logits", help="what is averaged")
+    parser.add_argument("--votes", type=float, nargs="+", default=(), help="how much each member counts, such as 2 1")
     parser.add_argument("--metrics", type=Path, help="JSON object of figures measured with this ensemble")
     parser.add_argument("--notes", default="", help="known failures and intended use")
     given = parser.parse_args(arguments)
@@ -115,6 +120,7 @@ def main(arguments: list[str] | None = None) -> None:
         given.out,
         name=given.name,
         voting=given.voting,
+        votes=given.votes,
         metrics=_read_metrics(given.metrics),
         notes=given.notes,
     )
