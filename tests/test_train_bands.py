@@ -119,13 +119,14 @@ def test_what_cannot_be_trained_is_said(tmp_path):
 
 
 def beginning(any_bands, **model):
-    """A network of certain bands that begins as a model of any, and hardly learns."""
-    config = config_of(OWN | {"body": str(any_bands)} | model, name="begun", sensors=("sentinel-2-l1c",))
+    """A network of certain bands that begins as a model of any, which takes no level, and hardly learns."""
+    table = OWN | {"config": OWN["config"] | {"level": 0}, "body": str(any_bands)} | model
+    config = config_of(table, name="begun", sensors=("sentinel-2-l1c",))
     return replace(config, fit=replace(config.fit, steps=1, learning_rate=1e-9))
 
 
 def test_a_network_of_certain_bands_begins_as_one_of_any(any_bands, data, tmp_path):
-    config = beginning(any_bands, config=OWN["config"] | {"level": 0})
+    config = beginning(any_bands)
     net = build("unet", config.model.config).eval()
     spec = begin_as_any_bands(net, config)
     values = np.random.default_rng(0).integers(500, 3000, (3, 64, 64)).astype(np.uint16)
@@ -135,6 +136,30 @@ def test_a_network_of_certain_bands_begins_as_one_of_any(any_bands, data, tmp_pa
     assert (mask == expected).mean() > 0.999
     card = json.loads(train_model(config, data=data, out=tmp_path).read_text())
     assert set(json.loads(any_bands.read_text())["sources"]) <= set(card["sources"])
+
+
+def test_a_network_of_certain_bands_comes_after_one_of_any(any_bands, data, tmp_path):
+    (tmp_path / "tiny.toml").write_text((any_bands.parent / "config.toml").read_text())
+    config = beginning("tiny.toml", after="tiny.toml")
+    path = tmp_path / "begun.toml"
+    path.write_text(to_toml(config))
+    done = run("train", path, "--data", data, "--out", tmp_path / "out", "--quiet")
+    assert done.exit_code == 0, done.output
+    made = json.loads((tmp_path / "out" / "begun.json").read_text())["training"]
+    before = json.loads((tmp_path / "out" / "tiny" / "tiny.json").read_text())
+    assert made["body"] == {"name": "tiny", "sha256": before["sha256"]}
+    assert (made["start"], made["config"]["model"]["body"]) == ({}, "tiny.toml")
+    named = train_model(beginning(tmp_path / "out" / "tiny" / "tiny.json"), data=data, out=tmp_path / "named")
+    assert named.with_suffix(".safetensors").read_bytes() == (tmp_path / "out" / "begun.safetensors").read_bytes()
+
+
+def test_a_run_that_began_as_another_model_is_not_mixed(any_bands, data, tmp_path):
+    config = beginning(any_bands)
+    train_model(config, data=data, out=tmp_path / "run")
+    again = train_model(tiny_config(name="tiny"), data=data, out=tmp_path / "any", start=any_bands)
+    changed = replace(config, model=replace(config.model, body=str(again)))
+    with pytest.raises(ArgumentError, match=r"holds a run with the network of tiny .*, and this one begins as tiny"):
+        train_model(changed, data=data, out=tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def adopt_body(net: SenseiNet, name: str) -> ModelSpec:
     return spec
 
 
-def begin_as_any_bands(net: nn.Module, config: TrainConfig) -> ModelSpec:
+def begin_as_any_bands(net: nn.Module, config: TrainConfig, *, body: str = "") -> ModelSpec:
     """Let a network of certain bands begin as a model of any bands does with them.
 
     Parameters
@@ -145,6 +145,8 @@ def begin_as_any_bands(net: nn.Module, config: TrainConfig) -> ModelSpec:
         Of the kind and size of the network behind SEnSeI.
     config
         Names the model (`body`), the bands, and the sensor that has them: the first of the mixture.
+    body
+        Name or card of the model, in place of that of the configuration.
 
     Returns
     -------
@@ -159,7 +161,7 @@ def begin_as_any_bands(net: nn.Module, config: TrainConfig) -> ModelSpec:
     UnknownModelError
         There is no such model.
     """
-    name, roles = config.model.body, config.model.bands
+    name, roles = body or config.model.body, config.model.bands
     spec = get_spec(name)
     if not spec.any_bands or spec.normalization != "zscore":
         raise ArgumentError(

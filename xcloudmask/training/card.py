@@ -151,6 +151,7 @@ def describe_run(
     return {
         "command": command,
         "start": {} if start is None else start.to_dict(),
+        "body": dict(record.body),
         "code_version": record.code_versions[-1],
         "code_versions": list(record.code_versions),
         "seed": progress.seed,

@@ -188,10 +188,11 @@ def _located(config: TrainConfig, folder: Path) -> TrainConfig:
         # Without such a file it is the name of a variable.
         labels = place(cube.labels) if (folder / cube.labels).exists() else cube.labels
         cubes.append(replace(cube, path=place(cube.path), labels=labels))
-    start, after = (place(text) if Path(text).suffix else text for text in (config.model.start, config.model.after))
+    named = (config.model.start, config.model.after, config.model.body)
+    start, after, body = (place(text) if Path(text).suffix else text for text in named)
     return replace(
         config,
-        model=replace(config.model, start=start, after=after),
+        model=replace(config.model, start=start, after=after, body=body),
         data=replace(config.data, folder=place(config.data.folder)),
         cubes=tuple(cubes),
     )

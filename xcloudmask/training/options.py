@@ -66,7 +66,8 @@ class ModelOptions:
     body: str = ""
     """With SEnSeI in front: model of certain bands whose network stands behind it at the beginning, so that the
     training goes on from what that model does with them. Without it: model of any bands, such as "any-bands", that the
-    network begins as, for its own bands as the first of `sensors` has them."""
+    network begins as, for its own bands as the first of `sensors` has them. Where it says the same as `after`, it is
+    the model of that run."""
     level_complete: bool = False
     """Whether the model that is exported is told the level only where none of its bands is given up, however it was
     trained."""

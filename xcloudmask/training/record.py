@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from xcloudmask._files import replace_text
 from xcloudmask._version import __version__
 from xcloudmask.errors import ArgumentError
+from xcloudmask.models.spec import ModelSpec
 from xcloudmask.training.config import CardOptions, TrainConfig, to_toml
 from xcloudmask.training.data import Patch
 from xcloudmask.training.start import Start
@@ -35,11 +36,20 @@ class Record:
     """Name and checksum of the weights it began with; empty for random ones."""
     data: Mapping[str, Any]
     """Number of patches of each use, and a checksum of their names and labels."""
+    body: Mapping[str, str] = field(default_factory=dict)
+    """Name and checksum of the model of other bands whose network it began as; empty where there was none."""
     code_versions: tuple[str, ...] = (__version__,)
     """Versions of this package that worked on it, the first one first."""
 
 
-def keep_record(out: Path, config: TrainConfig, *, start: Start | None, pools: Mapping[str, Sequence[Patch]]) -> Record:
+def keep_record(
+    out: Path,
+    config: TrainConfig,
+    *,
+    start: Start | None,
+    adopted: ModelSpec | None = None,
+    pools: Mapping[str, Sequence[Patch]],
+) -> Record:
     """Write what a run is started with, or compare it with what stands there.
 
     Parameters
@@ -50,6 +60,8 @@ def keep_record(out: Path, config: TrainConfig, *, start: Start | None, pools: M
         Settings.
     start
         The weights to begin with.
+    adopted
+        The model of other bands whose network it begins as.
     pools
         Patches by use.
 
@@ -65,6 +77,7 @@ def keep_record(out: Path, config: TrainConfig, *, start: Start | None, pools: M
     record = Record(
         settings=json.loads(json.dumps(_settings(config))),
         start={} if start is None else {"name": start.name, "sha256": start.sha256},
+        body={} if adopted is None else {"name": adopted.name, "sha256": adopted.sha256},
         data=_fingerprint(pools),
     )
     path = out / RECORD
@@ -73,7 +86,7 @@ def keep_record(out: Path, config: TrainConfig, *, start: Start | None, pools: M
         _check_same(before, record, out)
         record = replace(record, code_versions=tuple(dict.fromkeys([*before.code_versions, __version__])))
     out.mkdir(parents=True, exist_ok=True)
-    plain = {name: getattr(record, name) for name in ("settings", "start", "data", "code_versions")}
+    plain = {name: getattr(record, name) for name in ("settings", "start", "body", "data", "code_versions")}
     replace_text(out / CONFIG_FILE, to_toml(config))
     replace_text(path, json.dumps(plain, indent=2) + "\n")
     return record
@@ -83,6 +96,7 @@ def _settings(config: TrainConfig) -> dict[str, Any]:
     """Return the settings that matter: where things lie, and what the card says, do not."""
     plain = replace(config, card=CardOptions()).to_dict()
     del plain["card"], plain["data"]["folder"], plain["model"]["start"], plain["model"]["after"]
+    plain["model"]["body"] = Path(plain["model"]["body"]).name
     plain["fit"] = {key: value for key, value in plain["fit"].items() if key not in _FREE}
     plain["cubes"] = [{**cube, "path": Path(cube["path"]).name} for cube in plain["cubes"]]
     for cube in plain["cubes"]:
@@ -105,6 +119,7 @@ def _read(path: Path) -> Record:
         return Record(
             settings=plain["settings"],
             start=plain["start"],
+            body=plain.get("body", {}),
             data=plain["data"],
             code_versions=tuple(plain["code_versions"]),
         )
@@ -115,7 +130,9 @@ def _read(path: Path) -> Record:
 def _check_same(before: Record, now: Record, out: Path) -> None:
     changes = _differences(before.settings, now.settings)
     if before.start != now.start:
-        changes.append(f"start weights {_start_text(before)}, and this one begins with {_start_text(now)}")
+        changes.append(f"start weights {_text(before.start)}, and this one begins with {_text(now.start)}")
+    if before.body and before.body != now.body:
+        changes.append(f"the network of {_text(before.body)}, and this one begins as {_text(now.body)}")
     changes += [
         f"{value} as the {name} of its data, and this one has {now.data.get(name)}"
         for name, value in before.data.items()
@@ -128,8 +145,8 @@ def _check_same(before: Record, now: Record, out: Path) -> None:
         )
 
 
-def _start_text(record: Record) -> str:
-    return f"{record.start['name']} ({record.start['sha256'][:12]})" if record.start else "random ones"
+def _text(weights: Mapping[str, str]) -> str:
+    return f"{weights['name']} ({weights['sha256'][:12]})" if weights else "random ones"
 
 
 def _differences(before: Any, now: Any, *, prefix: str = "") -> list[str]:

@@ -177,11 +177,13 @@ def train_model(
         if start:
             raise ArgumentError(f"The pre-training of SEnSeI begins at random. Found --from {start}: leave it out.")
         return pretrain(config, out=out, command=command, device=_device_text(config), on_step=on_step)
+    body: Path | None = None
     if before:
         last = before[-1]
         folder = out / last.model.name
-        start = train_model(last, data=data, out=folder, before=before[:-1], command=command, on_step=on_step)
-    run = _prepare(config, data=data, out=out, start=start)
+        made = train_model(last, data=data, out=folder, before=before[:-1], command=command, on_step=on_step)
+        start, body = (None, made) if _adopts_what_is_before(config) else (made, None)
+    run = _prepare(config, data=data, out=out, start=start, body=body)
     net = run.fit(on_step)
     card = build_card(
         run.config,
@@ -197,7 +199,14 @@ def train_model(
     return export(net, out, card=card)
 
 
-def _prepare(config: TrainConfig, *, data: Path | None, out: Path, start: str | Path | None) -> _Run:
+def _adopts_what_is_before(config: TrainConfig) -> bool:
+    """Whether the network begins as that of the run before, which takes other bands, in place of its weights."""
+    return bool(config.model.body) and config.model.body == config.model.after
+
+
+def _prepare(
+    config: TrainConfig, *, data: Path | None, out: Path, start: str | Path | None, body: Path | None = None
+) -> _Run:
     begin = find_start(str(start or config.model.start)) if start or config.model.start else None
     config = _resolved(config, begin)
     options = config.fit
@@ -206,12 +215,12 @@ def _prepare(config: TrainConfig, *, data: Path | None, out: Path, start: str | 
     _check_size(config, net)
     if begin is not None:
         net = load_network(net, begin.weights, part=begin.part)
-    adopted = _adopt(net, config) if begin is None or begin.part else None
+    adopted = _adopt(net, config, str(body or config.model.body)) if begin is None or begin.part else None
     folder = data or (Path(config.data.folder) if config.data.folder else None)
     pools = load_pools(folder, config)
     length = (options.steps or int(options.minutes * _STEPS_A_MINUTE)) * options.batch
     stream = _make_stream(pools, config, length=length, normalizer=None if begin is None else begin.normalizer)
-    record = keep_record(out, config, start=begin, pools=pools.by_use())
+    record = keep_record(out, config, start=begin, adopted=adopted, pools=pools.by_use())
     return _Run(
         config=config,
         folder=folder,
@@ -225,13 +234,13 @@ def _prepare(config: TrainConfig, *, data: Path | None, out: Path, start: str | 
     )
 
 
-def _adopt(net: nn.Module, config: TrainConfig) -> ModelSpec | None:
-    """Let a network begin as a model of other bands, where the configuration names one."""
-    if not config.model.body:
+def _adopt(net: nn.Module, config: TrainConfig, body: str) -> ModelSpec | None:
+    """Let a network begin as a model of other bands, where there is one."""
+    if not body:
         return None
     if isinstance(net, SenseiNet):
-        return adopt_body(net, config.model.body)
-    return begin_as_any_bands(net, config)
+        return adopt_body(net, body)
+    return begin_as_any_bands(net, config, body=body)
 
 
 def _make_stream(
