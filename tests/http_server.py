@@ -262,14 +262,21 @@ class _Faults(UserDict[str, Fault]):
 
 
 @contextmanager
+def started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """A server in a process of its own, which is killed with its connections when the context ends."""
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
 def serve(folder: Path, *, host: str = "127.0.0.1") -> Iterator[Server]:
     """Serve a folder until the context ends."""
     command = [sys.executable, "-I", "-S", __file__, str(folder), host]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield Server(folder, host, process)
-        finally:
-            process.kill()  # connections end with it
+    with started(command) as process:
+        yield Server(folder, host, process)
 
 
 if __name__ == "__main__":

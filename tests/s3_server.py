@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from http_server import started
 
 
 @contextmanager
 def serve_s3() -> Iterator[str]:
     """Serve an empty S3 until the context ends; host and port."""
     command = [sys.executable, str(Path(__file__).with_name("s3_server_process.py"))]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with started(command) as process:
         assert process.stdout is not None
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.kill()
+        yield process.stdout.readline().strip()
 
 
 def use_s3(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,9 @@
 """The benchmarks run, untimed."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +20,15 @@ def test_each_benchmark_runs(name, tmp_path, capsys):
     assert lines == capsys.readouterr().out.splitlines()
     for line in lines:
         assert set(json.loads(line)) == {"name", "value", "unit", "target", "pass"}
+
+
+def test_each_module_is_found_where_the_readme_runs_it():
+    """Here pytest adds folders to the path, so that an import of a helper of the tests would work by chance."""
+    root = Path(__file__).parents[1]
+    names = [f"benchmarks.{path.stem}" for path in (root / "benchmarks").glob("[!_]*.py")]
+    code = f"import importlib; [importlib.import_module(name) for name in {sorted(names)}]"
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_unknown_names_are_refused(capsys):

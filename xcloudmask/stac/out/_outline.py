@@ -23,8 +23,8 @@ _PIECES = 48
 """Parts that the longer sides of an outline are cut into: straight lines of a projection are curves in degrees."""
 _DIGITS = 7
 """Decimals of a degree: a centimetre."""
-_GRID_DEG = 1e-9
-"""Longitudes that were moved by 360 degrees are rounded to this, so that ends that meet are equal."""
+_GRID_DIGITS = 9
+"""Longitudes that were moved by 360 degrees are rounded to so many decimals, so that ends that meet are equal."""
 _SIMPLE_DEG = 1e-6
 """Points that lie that close to the line between others are left out: a decimetre."""
 
@@ -175,7 +175,7 @@ def _cut(ring: Points) -> tuple[dict[str, Any], list[float]] | None:
     from shapely.geometry.polygon import orient
 
     # Latitudes like 2e-313, which are as good as 0, lead geometry astray.
-    shape = Polygon(np.round(ring, _DIGITS + 2)).buffer(0)
+    shape = Polygon(np.round(ring, _GRID_DIGITS)).buffer(0)
     west, _, east, _ = shape.bounds
     parts: list[Any] = []
     for turn in range(math.floor((west + 180.0) / 360.0), math.ceil((east + 180.0) / 360.0)):
@@ -183,7 +183,7 @@ def _cut(ring: Points) -> tuple[dict[str, Any], list[float]] | None:
         inside = moved.intersection(box(-180.0, -90.0, 180.0, 90.0))
         parts.append(inside)
     # All longitudes: the two ends of the ring meet again somewhere else than at the antimeridian.
-    joined = unary_union(parts, grid_size=_GRID_DEG)
+    joined = unary_union(parts, grid_size=10.0**-_GRID_DIGITS)
     rounded = [_rounded(orient(part)) for part in getattr(joined, "geoms", [joined]) if part.geom_type == "Polygon"]
     kept = [part for part in rounded if part is not None]
     if not kept:
