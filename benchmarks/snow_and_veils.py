@@ -1,9 +1,9 @@
 """What more bands are worth on snow and on thin cloud: ``python -m benchmarks.snow_and_veils --data DIR``.
 
 The model "any-bands" with all bands against red, green and blue alone, beside "default" with red, green and near
-infrared. Snow: simulated scenes of the biome "snow" with other seeds than any training; the share of clear snow that is
-called cloud, and of cloud that is found. Thin cloud: the patches of Landsat 8 Biome of the split "eval", where veils
-are labelled as such; the share that is called cloud.
+infrared. Snow: simulated scenes of the biome "snow" with other seeds than any training. Thin cloud: the patches of
+Landsat 8 Biome of the split "eval", where veils are labelled as such. The share of the ground that is called cloud, of
+the (thin) cloud that is found, and how well the two are told apart: the mean of what is right of each.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from xcloudmask.classes import NODATA, CloudClass
 from xcloudmask.sensors import get_sensor
 from xcloudmask.simulate import simulate_scene, simulate_scene_truth
 from xcloudmask.training.data import ALL_BANDS, load_patches, only_bands
-from xcloudmask.training.labels import THIN
+from xcloudmask.training.labels import CLEAR, NOT_CLOUD, SHADOW, THIN
 from xcloudmask.training.predictor import predict_patch
 
 RGB = ("red", "green", "blue")
@@ -44,21 +44,28 @@ def snow_scene(sensor: str, seed: int, *, size_px: int) -> dict[str, npt.NDArray
 
 
 def on_snow(sensor: str, *, scenes: int, size_px: int) -> list[str]:
-    """Return a row for each way: false cloud on clear ground, and cloud that is found, in percent."""
+    """Return a row for each way."""
     found = [snow_scene(sensor, FIRST_SEED + index, size_px=size_px) for index in range(scenes)]
     whole = {way: np.concatenate([one[way].ravel() for one in found]) for way in found[0]}
     truth = whole.pop("truth")
     clear, cloud = truth == CloudClass.CLEAR, np.isin(truth, CLOUD)
-    rows = []
-    for way, mask in whole.items():
-        called = np.isin(mask, CLOUD)[mask != NODATA], (mask != NODATA)
-        false, right = (100 * float(called[0][part[called[1]]].mean()) for part in (clear, cloud))
-        rows.append(f"| snow, {sensor} ({scenes}) | {way} | {false:.1f} | {right:.1f} |")
-    return rows
+    return [row(f"snow, {sensor} ({scenes})", way, mask, clear, cloud) for way, mask in whole.items()]
+
+
+def row(
+    images: str,
+    way: str,
+    mask: npt.NDArray[np.uint8],
+    ground: npt.NDArray[np.bool_],
+    cloud: npt.NDArray[np.bool_],
+) -> str:
+    """Return false cloud on the ground, cloud that is found, and the balanced accuracy of both, in percent."""
+    false, found = (100 * float(np.isin(mask[part & (mask != NODATA)], CLOUD).mean()) for part in (ground, cloud))
+    return f"| {images} | {way} | {false:.1f} | {found:.1f} | {(100 - false + found) / 2:.1f} |"
 
 
 def on_veils(data: Path, *, splits: Sequence[str] = ("eval",)) -> list[str]:
-    """Return a row for each way: thin cloud that is called cloud, in percent."""
+    """Return a row for each way."""
     patches = [one for one in load_patches(data, splits=splits, bands=ALL_BANDS) if (one.allowed == THIN).any()]
     rows = []
     ways = {
@@ -66,14 +73,15 @@ def on_veils(data: Path, *, splits: Sequence[str] = ("eval",)) -> list[str]:
         "any-bands, RGB": ("any-bands", RGB),
         "default": ("default", ()),
     }
+    allowed = np.concatenate([np.where(patch.valid, patch.allowed, 0).ravel() for patch in patches])
+    ground = np.isin(allowed, (CLEAR, SHADOW, NOT_CLOUD))
     for way, (model, roles) in ways.items():
-        hits = pixels = 0
+        masks = []
         for patch in patches:
             shown = only_bands(patch, [band for band in patch.bands if band in roles]) if roles else patch
-            veil = (patch.allowed == THIN) & patch.valid
-            hits += int(np.isin(predict_patch(model, shown, level_known=True)[veil], CLOUD).sum())
-            pixels += int(veil.sum())
-        rows.append(f"| thin cloud, Landsat 8 Biome ({len(patches)}) | {way} | - | {100 * hits / pixels:.1f} |")
+            masks.append(predict_patch(model, shown, level_known=True).ravel())
+        images = f"thin cloud, Landsat 8 Biome ({len(patches)})"
+        rows.append(row(images, way, np.concatenate(masks), ground, allowed == THIN))
     return rows
 
 
@@ -84,7 +92,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=12)
     parser.add_argument("--size", type=int, default=320)
     asked = parser.parse_args()
-    print("| images | bands | false cloud, % of clear | cloud found, % |\n|---|---|---|---|")
+    print("| images | bands | false cloud, % of ground | cloud found, % | told apart, % |\n|---|---|---|---|---|")
     for sensor in SENSORS:
         print("\n".join(on_snow(sensor, scenes=asked.scenes, size_px=asked.size)))
     if asked.data is not None:
