@@ -71,16 +71,23 @@ def heat(**changes):
 
 @given(st.lists(st.sampled_from(ROLES), min_size=3, max_size=13, unique=True), st.integers(3, 13), st.integers(0, 999))
 def test_three_or_more_bands_are_chosen_each_once(roles, most, seed):
-    chosen = choose_bands(roles, np.random.default_rng(seed), most=most)
+    chosen = choose_bands(roles, np.random.default_rng(seed), most=most, whole=0.3)
     assert min(3, most) <= len(chosen) == len(set(chosen)) <= min(most, len(roles))
     assert set(chosen) <= set(range(len(roles)))
 
 
 def test_red_green_and_blue_alone_come_often():
     rng = np.random.default_rng(0)
-    sets = [frozenset(ALL_BANDS[i] for i in choose_bands(ALL_BANDS, rng, most=13)) for _ in range(400)]
+    sets = [frozenset(ALL_BANDS[i] for i in choose_bands(ALL_BANDS, rng, most=13, whole=0.3)) for _ in range(400)]
     assert sets.count(frozenset({"red", "green", "blue"})) > 30
     assert sets.count(frozenset(ALL_BANDS)) > 90
+
+
+def test_all_bands_come_as_often_as_is_asked():
+    alone = dict.fromkeys(("real", "thumbnails", "clouded", "pasted"), 0.0) | {"sensors": ("sentinel-2-l1c",)}
+    for share, fewest, most in ((0.0, 0, 8), (1.0, 40, 40)):
+        drawn = windows(landscapes=1.0, all_bands=share, **alone)
+        assert fewest <= sum(len(drawn(index)[0].roles) == 13 for index in range(40)) <= most
 
 
 def test_a_sample_depends_on_seed_and_number_alone():

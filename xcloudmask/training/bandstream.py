@@ -155,7 +155,10 @@ class BandWindows:
         return self._simulate(window, rng)
 
     def _picked(self, window: BandWindow, rng: np.random.Generator) -> BandWindow:
-        return window.picked(choose_bands(window.roles, rng, most=self.most)) if self.most else window
+        return window.picked(self._choose(window.roles, rng)) if self.most else window
+
+    def _choose(self, roles: Sequence[str], rng: np.random.Generator) -> list[int]:
+        return choose_bands(roles, rng, most=self.most, whole=self.mixture.all_bands)
 
     def _snow(self, share: float, bands: Sequence[Wavelength]) -> float:
         seen = any(_SWIR_NM[0] < centre < _SWIR_NM[1] for _, centre, _ in bands)
@@ -211,7 +214,7 @@ class BandWindows:
     def _chosen(self, every: Sequence[str], rng: np.random.Generator) -> Sequence[int]:
         """Choose the bands of a simulated scene, by their positions among those of its sensor."""
         if self.most:
-            return choose_bands(every, rng, most=self.most)
+            return self._choose(every, rng)
         return [every.index(role) for role in self.roles] or range(len(every))
 
     def _simulate(self, window: BandWindow, rng: np.random.Generator) -> BandWindow:
@@ -233,7 +236,7 @@ class BandWindows:
             one.picked([one.roles.index(role) for role in common])
             for one in (self._cut(patch, self.backgrounds, rng), self._cut(donor, self.donors, rng))
         )
-        chosen = choose_bands(common, rng, most=self.most) if self.most else range(len(common))
+        chosen = self._choose(common, rng) if self.most else range(len(common))
         ground, above = ground.picked(list(chosen)), above.picked(list(chosen))
         image, allowed = paste_clouds(
             ground.image,

@@ -18,8 +18,6 @@ from xcloudmask.training.labels import ANY
 __all__ = ["BandWindow", "choose_bands", "photographed", "relief", "snow", "water"]
 
 _FEWEST = 3
-_ALL = 0.3
-"""Share of windows that keep all their bands."""
 _USUAL = 0.25
 """Share that keep red, green and blue, or these and near infrared, where they have them."""
 _RGB, _RGBN = frozenset({"red", "green", "blue"}), frozenset({"red", "green", "blue", "nir"})
@@ -74,7 +72,7 @@ class BandWindow:
         )
 
 
-def choose_bands(roles: Sequence[str], rng: np.random.Generator, *, most: int) -> list[int]:
+def choose_bands(roles: Sequence[str], rng: np.random.Generator, *, most: int, whole: float) -> list[int]:
     """Choose which bands a network is shown: all, the usual ones, or any three or more of them.
 
     Parameters
@@ -85,6 +83,8 @@ def choose_bands(roles: Sequence[str], rng: np.random.Generator, *, most: int) -
         Source of randomness.
     most
         No more than so many are chosen.
+    whole
+        Share of windows that keep all their bands.
 
     Returns
     -------
@@ -97,15 +97,15 @@ def choose_bands(roles: Sequence[str], rng: np.random.Generator, *, most: int) -
 
     Examples
     --------
-    >>> len(choose_bands(["red", "green", "blue"], np.random.default_rng(0), most=13))
+    >>> len(choose_bands(["red", "green", "blue"], np.random.default_rng(0), most=13, whole=0.3))
     3
     """
     count = len(roles)
     kind = rng.random()
     usual = _RGB if rng.random() < 0.5 else _RGBN
-    if kind >= _ALL and kind < _ALL + _USUAL and usual <= set(roles):
+    if kind >= whole and kind < whole + _USUAL and usual <= set(roles):
         chosen = [roles.index(role) for role in sorted(usual)]
-    elif kind < _ALL:
+    elif kind < whole:
         chosen = list(range(count))
     else:
         size = int(rng.integers(min(_FEWEST, count), count + 1))

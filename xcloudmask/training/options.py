@@ -183,6 +183,9 @@ class Mixture:
     left_out: tuple[str, ...] = ()
     """With `many_sensors` or other bands: sensors that are neither simulated nor read, to measure how a network does
     without them."""
+    all_bands: float = 0.3
+    """With any bands: share of samples that show all bands there are; a quarter shows red, green and blue alone or with
+    near infrared, the others any three or more."""
     most_bands: int = 13
     """With any bands: no sample shows more than so many."""
     normalize: Literal["zscore", "fixed", "percentile", "none"] = "zscore"
