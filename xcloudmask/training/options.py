@@ -179,7 +179,8 @@ class Mixture:
     all sensors that have its bands, and clouds, snow and water on thumbnails as well."""
     sensors: tuple[str, ...] = ()
     """With `many_sensors` or other bands than red, green and near infrared: sensors of the simulated scenes, keys of
-    `xcloudmask.sensors.SENSORS`; none for all of them, and with any bands for bands that no sensor has."""
+    `xcloudmask.sensors.SENSORS`, drawn more often where they stand more than once; none for all of them, and with any
+    bands for bands that no sensor has."""
     left_out: tuple[str, ...] = ()
     """With `many_sensors` or other bands: sensors that are neither simulated nor read, to measure how a network does
     without them."""
