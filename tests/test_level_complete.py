@@ -11,7 +11,8 @@ import xcloudmask
 from xcloudmask.errors import ModelError
 from xcloudmask.models.ensemble import combine
 from xcloudmask.models.loading import load_network
-from xcloudmask.training.bandfeed import FixedBands
+from xcloudmask.simulate import simulate_scene
+from xcloudmask.training.bandfeed import AnyBands, FixedBands
 from xcloudmask.training.bandruns import make_band_stream
 from xcloudmask.training.bandstream import window_of
 from xcloudmask.training.options import Mixture
@@ -21,6 +22,7 @@ from xcloudmask.training.start import find_start
 from xcloudmask.training.train import train_model
 from xcloudmask.training.validate import measure
 
+S2 = "sentinel-2-l2a"
 RGN = ("red", "green", "nir")
 KINDS = ("real", "thumbnails", "clouded", "landscapes", "pasted")
 
@@ -59,6 +61,25 @@ def test_an_ensemble_does_as_its_strictest_member(tiny_model):
     np.testing.assert_array_equal(known, unknown)
     with pytest.raises(ModelError, match="level_complete"):
         replace(both, level_complete=False)
+
+
+@pytest.mark.parametrize(("bands", "told"), [(["B04", "B03", "B02"], "unknown"), (["B04", "B03", "B08"], "known")])
+def test_a_model_of_any_bands_wants_one_of_infrared_for_the_level(bands, told):
+    cube = simulate_scene(S2, size_px=64, times=1)
+    plain = cube.drop_attrs()  # no scale
+    known, unknown = (xcloudmask.predict(one, model="any-bands", bands=bands, sensor=S2) for one in (cube, plain))
+    assert f'"level":"{told}"' in known.attrs["settings"]
+    assert '"level":"unknown"' in unknown.attrs["settings"]
+    assert bool((known == unknown).all()) == (told == "unknown")
+
+
+def test_the_feed_of_any_bands_does_so_too():
+    window = window_of(replace(patch(1), sensor=S2))
+    red, green, _ = window.wavelengths_nm
+    visible = replace(window, wavelengths_nm=(red, green, (460.0, 490.0, 520.0)))
+    strict, plain = (AnyBands(most=3, level_complete=complete) for complete in (True, False))
+    assert strict(window)[1][0, 4] == plain(window)[1][0, 4] == plain(visible)[1][0, 4] == 1.0
+    assert not strict(visible)[1][:, 4:].any()
 
 
 def stream_of(folder, *, length=60, **mixture):

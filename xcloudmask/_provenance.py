@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from xcloudmask.models.loading import WAVELENGTHS
+from xcloudmask.models.spec import WAVELENGTHS
 from xcloudmask.prepare import Prepared
 
 __all__ = ["settings_text"]

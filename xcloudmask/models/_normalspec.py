@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -13,7 +13,7 @@ from xcloudmask.models._foreignspec import FOREIGN
 if TYPE_CHECKING:
     from xcloudmask.models.spec import ModelSpec
 
-__all__ = ["INPUT_TEXT", "NUMBERS", "Normalization", "check_normalization"]
+__all__ = ["INPUT_TEXT", "NUMBERS", "Normalization", "check_normalization", "sees_infrared"]
 
 Normalization = Literal["zscore", "fixed", "percentile", "none"]
 
@@ -31,6 +31,8 @@ NUMBERS: Mapping[Normalization, tuple[str, ...]] = MappingProxyType(
     {"zscore": (), "fixed": ("mean", "std"), "percentile": ("low", "high"), "none": ()}
 )
 """Fields that hold the numbers of a normalisation, one for each band."""
+
+_NEAR_INFRARED_NM = 750.0
 
 _FIELDS = ("mean", "std", "low", "high")
 
@@ -92,3 +94,23 @@ def _check_numbers(spec: ModelSpec, names: tuple[str, ...]) -> None:
 
 def _refused(spec: ModelSpec, found: str, advice: str) -> ModelError:
     return ModelError(f"Model {spec.name!r}: {found}. {advice}")
+
+
+def sees_infrared(wavelengths_nm: Sequence[tuple[float, float, float]]) -> bool:
+    """Whether there is a band beyond visible light and the red edge, by which snow can be told from cloud.
+
+    Parameters
+    ----------
+    wavelengths_nm
+        (shortest, central, longest) of each band.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> sees_infrared([(543.0, 560.0, 578.0), (650.0, 665.0, 680.0)])
+    False
+    """
+    return any(centre >= _NEAR_INFRARED_NM for _, centre, _ in wavelengths_nm)

@@ -12,17 +12,14 @@ from typing import TYPE_CHECKING, cast
 from xcloudmask.errors import ModelError, WeightsError
 from xcloudmask.models.hub import FILE_BYTES_MAX, fetch, is_address
 from xcloudmask.models.registry import weights_path
-from xcloudmask.models.spec import FOREIGN, ModelSpec
+from xcloudmask.models.spec import FOREIGN, WAVELENGTHS, ModelSpec
 
 if TYPE_CHECKING:
     import torch
 
     from xcloudmask.models.anybands import SenseiNet
 
-__all__ = ["WAVELENGTHS", "WEIGHTS_BYTES_MAX", "load_network", "read_weights"]
-
-WAVELENGTHS = "wavelengths_nm"
-"""Argument of the network of an any-bands model once its bands are chosen: (shortest, central, longest) of each."""
+__all__ = ["WEIGHTS_BYTES_MAX", "load_network", "read_weights"]
 
 WEIGHTS_BYTES_MAX = FILE_BYTES_MAX
 """A weights file larger than this is refused before it is read."""

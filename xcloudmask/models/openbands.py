@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from xcloudmask.errors import ArgumentError, ModelError
-from xcloudmask.models.loading import WAVELENGTHS
-from xcloudmask.models.spec import ModelSpec
+from xcloudmask.models.spec import WAVELENGTHS, ModelSpec
 
 __all__ = ["FEWEST_BANDS", "LONGEST_NM", "OFFSET", "SHORTEST_NM", "THERMAL_K", "OpenBand", "with_bands"]
 

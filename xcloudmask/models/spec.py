@@ -18,10 +18,13 @@ from xcloudmask._tables import html_table
 from xcloudmask.errors import ModelError
 from xcloudmask.models._ensemblespec import Voting, check_members
 from xcloudmask.models._foreignspec import FOREIGN, Answer, check_foreign, check_native
-from xcloudmask.models._normalspec import INPUT_TEXT, Normalization, check_normalization
+from xcloudmask.models._normalspec import INPUT_TEXT, Normalization, check_normalization, sees_infrared
 from xcloudmask.models.hub import is_address
 
-__all__ = ["CARD_BYTES_MAX", "ENSEMBLE", "FOREIGN", "ModelSpec", "Voting", "bands_text"]
+__all__ = ["CARD_BYTES_MAX", "ENSEMBLE", "FOREIGN", "WAVELENGTHS", "ModelSpec", "Voting", "bands_text"]
+
+WAVELENGTHS = "wavelengths_nm"
+"""Argument of the network of an any-bands model once its bands are chosen: (shortest, central, longest) of each."""
 
 ENSEMBLE = "ensemble"
 """The architecture of a spec that has members instead of weights."""
@@ -71,8 +74,8 @@ class ModelSpec:
     level: bool = False
     """Whether the network also takes log mean and log spread of the reflectance, where the scale is known."""
     level_complete: bool = False
-    """Whether it takes them only where none of its bands is given up: without near infrared, bright snow and cloud have
-    the same level."""
+    """Whether it takes them only where none of its bands is given up; a model of any bands: only where one of them is
+    infrared. In visible light, bright snow and cloud have the same level."""
     mean: tuple[float, ...] = ()
     """Per band, the reflectance that is fed as 0 (``"fixed"``)."""
     std: tuple[float, ...] = ()
@@ -163,7 +166,9 @@ class ModelSpec:
         >>> get_spec("default").takes_level_of([True, True, False])
         False
         """
-        return self.level and (all(present) or not self.level_complete)
+        wavelengths_nm = dict(self.config).get(WAVELENGTHS)
+        complete = all(present) and (wavelengths_nm is None or sees_infrared(wavelengths_nm))
+        return self.level and (complete or not self.level_complete)
 
     @property
     def takes_reflectance(self) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xcloudmask.errors import ArgumentError
+from xcloudmask.models._normalspec import sees_infrared
 from xcloudmask.models.anybands import SIDE_VALUES
 from xcloudmask.models.sensei import OFFSET, THERMAL_K, describe
 from xcloudmask.normalize import BandStatistics, level_vector
@@ -45,12 +46,15 @@ class AnyBands:
     """See `xcloudmask.training.options.Mixture`."""
     mixed: float = 0.0
     """Share of windows that are normalised as a part of a larger one: `statistics_mixed`."""
+    level_complete: bool = False
+    """Whether the level is told only where there is a band of infrared."""
 
     def __call__(
         self, window: BandWindow, *, level_known: bool = True, rng: np.random.Generator | None = None
     ) -> tuple[_Image, _Image]:
         """Return the bands (most, y, x), 0 without data, and what `SIDE_VALUES` names of each (most, 7)."""
         count = len(window.image)
+        level_known = level_known and (sees_infrared(window.wavelengths_nm) or not self.level_complete)
         unit = np.where(window.thermal, THERMAL_K, 1.0).astype(np.float32)
         values: _Image = window.image / unit[:, None, None]
         image = np.zeros((self.most, *window.valid.shape), np.float32)

@@ -70,6 +70,7 @@ def make_band_stream(pools: Pools, config: TrainConfig, *, length: int, numbers:
             scored=scored,
             level_jitter=mixture.level_jitter,
             mixed=mixture.statistics_mixed,
+            level_complete=mixture.level_complete,
         )
         return BandStream(_windows(pools, config, most=mixture.most_bands), feed=feed, length=length)
     roles = config.model.bands
@@ -198,7 +199,7 @@ def feed_of_model(feed: BandFeed, config: TrainConfig) -> BandFeed:
     -------
     BandFeed
     """
-    return replace(feed, level_complete=config.level_complete) if isinstance(feed, FixedBands) else feed
+    return replace(feed, level_complete=config.level_complete) if isinstance(feed, AnyBands | FixedBands) else feed
 
 
 def measure_bands(net: nn.Module, patches: Sequence[Patch], *, feed: BandFeed) -> dict[str, float]:
@@ -246,6 +247,7 @@ def spec_fields(config: TrainConfig, feed: BandFeed) -> Mapping[str, Any]:
             "optional_bands": [],
             "normalization": "zscore" if scored else "none",
             "level": scored and bool(config.model.config.get("level", 0)),
+            **({"level_complete": True} if config.level_complete else {}),
             "resolution_m": [10, _COARSEST_M],
         }
     numbers = feed.normalizer

@@ -69,8 +69,8 @@ class ModelOptions:
     network begins as, for its own bands as the first of `sensors` has them. Where it says the same as `after`, it is
     the model of that run."""
     level_complete: bool = False
-    """Whether the model that is exported is told the level only where none of its bands is given up, however it was
-    trained."""
+    """Whether the model that is exported is told the level only where none of its bands is given up (with SEnSeI in
+    front: only where one of the bands is infrared), however it was trained."""
     start_share: float = 0.0
     """Share, 0 to 1, that the weights it started from keep in those that are exported, the rest being what the run made
     of them (Wortsman et al., 2022, arXiv:2109.01903)."""
@@ -162,8 +162,7 @@ class Mixture:
     """Spread of random changes to the logs of the level (0.4: by half, up or down): it tells bright from dark, and does
     not give away which patch it is."""
     level_complete: bool = False
-    """Whether a network of certain bands is told the level only where none of them is given up, in training as well
-    as afterwards."""
+    """As under `[model]`, but in training as well as afterwards."""
     nir_dropped: float = 0.2
     """Share of samples whose near infrared is given up."""
     statistics_mixed: float = 0.2
