@@ -128,7 +128,7 @@ def beginning(any_bands, **model):
 def test_a_network_of_certain_bands_begins_as_one_of_any(any_bands, data, tmp_path):
     config = beginning(any_bands)
     net = build("unet", config.model.config).eval()
-    spec = begin_as_any_bands(net, config)
+    spec = begin_as_any_bands(net, config.model.body, config)
     values = np.random.default_rng(0).integers(500, 3000, (3, 64, 64)).astype(np.uint16)
     window = window_of(replace(patch(1, side=64), image=values, bands=THREE, sensor="sentinel-2-l1c"))
     mask = mask_of(net, *FixedBands(roles=THREE)(window), valid=window.valid)

@@ -38,7 +38,7 @@ def combine(
         Name of the ensemble; `xcloudmask.register_model` makes it known under it.
     voting
         ``"logits"``: the mean of the logits, where a sure member outvotes an unsure one. ``"probabilities"``: the mean
-        of the softmax (soft voting), where every member has one vote. Of an ensemble that exists,
+        of the softmax (soft voting), where being sure does not count. Of an ensemble that exists,
         ``dataclasses.replace(spec, voting=...)`` is the other kind.
     votes
         How much each member counts in the mean, such as ``(2, 1)``: a member that is weaker, or surer of itself than it

@@ -275,15 +275,13 @@ class ModelSpec:
         """
         plain = asdict(self) | {"config": dict(self.config), "metrics": dict(self.metrics)}
         plain["members"] = [member.to_dict() for member in self.members]
-        left_out = {"weights", "sha256", "config"} if self.members else {"members", "voting", "votes"}
+        left_out = {"weights", "sha256", "config"} if self.members else {"members", "voting"}
         if self.architecture not in FOREIGN:
             left_out |= _FOREIGN_FIELDS
         if not self.any_bands:
             left_out |= {"any_bands"}
-        if not self.votes:
-            left_out |= {"votes"}
         numbers = ("low", "high") if self.architecture in FOREIGN else ("mean", "std", "low", "high")
-        left_out |= {name for name in numbers if not plain[name]}
+        left_out |= {name for name in ("votes", *numbers) if not plain[name]}
         return {key: value for key, value in plain.items() if key not in left_out}
 
     def __repr__(self) -> str:

@@ -137,17 +137,17 @@ def adopt_body(net: SenseiNet, name: str) -> ModelSpec:
     return spec
 
 
-def begin_as_any_bands(net: nn.Module, config: TrainConfig, *, body: str = "") -> ModelSpec:
+def begin_as_any_bands(net: nn.Module, name: str, config: TrainConfig) -> ModelSpec:
     """Let a network of certain bands begin as a model of any bands does with them.
 
     Parameters
     ----------
     net
         Of the kind and size of the network behind SEnSeI.
+    name
+        Of the model, or its card.
     config
-        Names the model (`body`), the bands, and the sensor that has them: the first of the mixture.
-    body
-        Name or card of the model, in place of that of the configuration.
+        Names the bands, and the sensor that has them: the first of the mixture.
 
     Returns
     -------
@@ -162,8 +162,7 @@ def begin_as_any_bands(net: nn.Module, config: TrainConfig, *, body: str = "") -
     UnknownModelError
         There is no such model.
     """
-    name, roles = body or config.model.body, config.model.bands
-    spec = get_spec(name)
+    spec, roles = get_spec(name), config.model.bands
     if not spec.any_bands or spec.normalization != "zscore":
         raise ArgumentError(
             f"body = {name!r} under [model], for a network of {', '.join(roles)}. Expected a model of any bands that "
@@ -239,6 +238,7 @@ def spec_fields(config: TrainConfig, feed: BandFeed) -> Mapping[str, Any]:
     -------
     Mapping
     """
+    complete = {"level_complete": True} if config.level_complete else {}
     if not isinstance(feed, FixedBands):
         scored = config.mixture.normalize == "zscore"
         return {
@@ -247,7 +247,7 @@ def spec_fields(config: TrainConfig, feed: BandFeed) -> Mapping[str, Any]:
             "optional_bands": [],
             "normalization": "zscore" if scored else "none",
             "level": scored and bool(config.model.config.get("level", 0)),
-            **({"level_complete": True} if config.level_complete else {}),
+            **complete,
             "resolution_m": [10, _COARSEST_M],
         }
     numbers = feed.normalizer
@@ -255,6 +255,6 @@ def spec_fields(config: TrainConfig, feed: BandFeed) -> Mapping[str, Any]:
         "bands": list(feed.roles),
         "optional_bands": [role for role in feed.roles if role not in config.model.needed],
         "level": numbers is None and bool(config.model.config.get("level", 1)),
-        **({"level_complete": True} if feed.level_complete else {}),
+        **complete,
         **({} if numbers is None else numbers.spec_fields),
     }

@@ -240,7 +240,7 @@ def _adopt(net: nn.Module, config: TrainConfig, body: str) -> ModelSpec | None:
         return None
     if isinstance(net, SenseiNet):
         return adopt_body(net, body)
-    return begin_as_any_bands(net, config, body=body)
+    return begin_as_any_bands(net, body, config)
 
 
 def _make_stream(
